@@ -1,0 +1,68 @@
+"""Model cards: `models/index.json`, what a person should know before using a published model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from FedSegCore.report.scores import Score
+from FedSegCore.tensors.header import read_header
+from FedSegCore.tensors.tensorfile import write_atomic
+
+_POOR = 0.5
+"""A case whose Dice is below this is told as a failure."""
+
+
+def write_cards(
+    folder: Path, paths: Sequence[Path], scores: Sequence[Score], rounds: Sequence[Mapping[str, Any]]
+) -> Path:
+    """Write `models/index.json`: the header of each model plus what may change from run to run.
+
+    Args:
+        folder: the run's folder.
+        paths: its published models.
+        scores: the run's scores; a card tells the Dice of its own model by site and structure.
+        rounds: the lines of rounds.jsonl, for the sites that were left out.
+    """
+    cards = {path.name: card(path, scores, rounds) for path in paths}
+    target = folder / "models" / "index.json"
+    write_atomic(target, (json.dumps(cards, indent=1, ensure_ascii=False) + "\n").encode())
+    return target
+
+
+def card(path: Path, scores: Sequence[Score], rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One model's card."""
+    header = read_header(path)
+    kind, _, owner = header["name"].partition("-")
+    own = [score for score in scores if score.model == kind and score.owner == owner]
+    poor = sorted({(s.site, s.case, s.label, round(s.dice, 3)) for s in own if s.dice < _POOR})
+    left_out = {
+        f"round {line['round']}: {site}": why for line in rounds for site, why in line["left_out"].items()
+    }
+    return {
+        **{key: value for key, value in header.items() if key != "format"},
+        "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "rounds": len(rounds),
+        "dice_by_site": _dice(own),
+        "failures": {
+            "dice_below_half": len(poor),
+            "undefined_scores": sum(math.isnan(score.dice) for score in own),
+            "examples": [{"site": s, "case": c, "label": label, "dice": d} for s, c, label, d in poor[:5]],
+            "sites_left_out": left_out,
+        },
+    }
+
+
+def _dice(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
+    values: dict[str, dict[str, list[float]]] = {}
+    for score in scores:
+        if not math.isnan(score.dice):
+            values.setdefault(score.site, {}).setdefault(score.label, []).append(score.dice)
+    return {
+        site: {label: round(sum(dices) / len(dices), 4) for label, dices in labels.items()}
+        for site, labels in sorted(values.items())
+    }

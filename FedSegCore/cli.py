@@ -1,0 +1,120 @@
+"""The `fedseg` verbs: their arguments, and nothing else.
+
+What a verb does stands in `FedSegCore.verbs`, imported when the verb is called, so that `fedseg info` answers
+without torch. Every verb takes `--json`. Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from FedSegCore.console import Console
+from FedSegCore.errors import FedSegError, UsageError, nearest
+
+DISCLAIMER = (
+    "Research software, not a medical device: every segmentation must be reviewed by a qualified person."
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are ours: one sentence and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See `{self.prog} --help`.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console(json_lines="--json" in words)
+    try:
+        parsed = make_parser().parse_args(_known_verb(words))
+        run: Callable[[argparse.Namespace, Console], int] = importlib.import_module(
+            f"FedSegCore.verbs.{parsed.verb}"
+        ).run
+        return run(parsed, console)
+    except FedSegError as error:
+        console.error(error.message, error.fix)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.error("Interrupted.", "What was finished is on disk; simulate goes on with --resume.")
+        return 1
+    except OSError as error:
+        console.error(
+            f"{error.strerror or error}: {error.filename or 'input or output'}.", "Check disk and rights."
+        )
+        return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    parser = _Parser(prog="fedseg", description="Federated, personalised segmentation of medical images.",
+                     epilog=DISCLAIMER)  # fmt: skip
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+
+    demo = _verb(verbs, "demo", "a whole small federation on this machine, on generated images")
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
+
+    simulate = _verb(verbs, "simulate", "run a whole study on this machine")
+    simulate.add_argument("study", type=Path, metavar="STUDY.toml")
+    simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
+    simulate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    simulate.add_argument("--workers", type=int, default=1, metavar="N", help="processes that sites train in")
+    simulate.add_argument("--resume", action="store_true", help="go on in DIR, or start in an empty one")
+    simulate.add_argument("--dry-run", action="store_true", help="check study and data, train nothing")
+
+    check = _verb(verbs, "check", "list every problem of a dataset folder")
+    check.add_argument("dataset", type=Path, metavar="DATASET_DIR")
+    check.add_argument("--study", type=Path, metavar="STUDY.toml")
+    check.add_argument("--site", metavar="NAME", help="the site of the study that the dataset is for")
+
+    train = _verb(verbs, "train", "train on one dataset, without a federation")
+    train.add_argument("dataset", type=Path, metavar="DATASET_DIR")
+    train.add_argument("--out", type=Path, required=True, metavar="DIR")
+    train.add_argument("--init", type=Path, metavar="MODEL", help="start from this model")
+    train.add_argument(
+        "--study", type=Path, metavar="STUDY.toml", help="take plan, network and training from it"
+    )
+    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+    segment = _verb(verbs, "segment", "segment images with a published model")
+    segment.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGE", help="image, DICOM folder, or folder of images"
+    )
+    segment.add_argument("--image", action="append", default=[], metavar="MODALITY=FILE", dest="channels",
+                         help="one channel of one case; may be repeated")  # fmt: skip
+    segment.add_argument("--model", type=Path, required=True, metavar="FILE")
+    segment.add_argument("-o", "--out", type=Path, required=True, metavar="OUT")
+    segment.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+    evaluate = _verb(verbs, "evaluate", "compare segmentations with references")
+    evaluate.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="file or folder")
+    evaluate.add_argument("labels", type=Path, metavar="LABELS", help="file or folder")
+    evaluate.add_argument("--csv", type=Path, metavar="FILE")
+
+    info = _verb(verbs, "info", "what a model, checkpoint, study or dataset is")
+    info.add_argument("file", type=Path, metavar="FILE")
+    return parser
+
+
+VERBS = ("demo", "simulate", "check", "train", "segment", "evaluate", "info")
+
+
+def _verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, text: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name, help=text, description=text[:1].upper() + text[1:] + ".", epilog=DISCLAIMER
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+    return parser
+
+
+def _known_verb(words: list[str]) -> list[str]:
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        raise UsageError(f'Unknown verb "{verb}".', nearest(verb, VERBS))
+    return words or ["--help"]

@@ -1,0 +1,93 @@
+"""What a verb says: events as JSON lines for machines, or as text for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO, final
+
+
+@final
+class Console:
+    """Where a verb's events go.
+
+    With JSON lines every event is one object on stdout, the last one `result` or `error`. Without, stdout gets
+    the results and stderr the progress.
+
+    Args:
+        json_lines: whether events are written as JSON lines.
+    """
+
+    def __init__(self, *, json_lines: bool, out: TextIO | None = None, log: TextIO | None = None) -> None:
+        self.json_lines = json_lines
+        self.out = out or sys.stdout
+        self.log = log or sys.stderr
+        self._started = time.monotonic()
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Tell one event."""
+        if self.json_lines:
+            print(
+                json.dumps({"event": event, **_plain(fields)}, ensure_ascii=False), file=self.out, flush=True
+            )
+        elif text := _TEXTS.get(event, _silent)(fields):
+            print(text, file=self.log, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line of a verb's result, for people."""
+        if not self.json_lines:
+            print(text, file=self.out, flush=True)
+
+    def result(self, summary: dict[str, Any], **paths: Any) -> None:
+        """The last event of a verb that did its work."""
+        if self.json_lines:
+            self.emit("result", **paths, summary=summary)
+
+    def error(self, message: str, fix: str) -> None:
+        """The last event of a verb that did not."""
+        if self.json_lines:
+            self.emit("error", message=message, fix=fix)
+        else:
+            print(f"fedseg: {message} {fix}".rstrip(), file=self.log, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    """JSON without NaN, which is not JSON."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _progress(fields: dict[str, Any]) -> str:
+    eta = fields.get("eta_s")
+    rest = f", about {_duration(eta)} left" if eta is not None else ""
+    return f"[{fields['value']:4.0%}] {fields['message']}{rest}"
+
+
+def _round(fields: dict[str, Any]) -> str:
+    dice = "  ".join(f"{label} {value:.3f}" for label, value in fields["dice"].items())
+    return f"round {fields['number']}/{fields['total']}  loss {fields['loss']:.3f}  {dice}  {fields['seconds']:.1f} s"
+
+
+def _warning(fields: dict[str, Any]) -> str:
+    return f"warning: {fields['message']} {fields['fix']}".rstrip()
+
+
+def _silent(fields: dict[str, Any]) -> str:
+    return ""
+
+
+_TEXTS = {"progress": _progress, "round": _round, "warning": _warning}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,162 @@
+"""The whole loop of a federation, over any method and any transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from FedSegCore.errors import ModelFileError, SiteError, TooFewSites
+from FedSegCore.federation import wire
+from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
+from FedSegCore.federation.store import ServerStore
+from FedSegCore.federation.transport import Transport
+
+Emit = Callable[..., None]
+"""Tells the outside what happens: `emit(event, **fields)`, with the events of the command line."""
+
+Method = FederatedMethod[Any, Any, Any, Any]
+
+
+def federate(
+    method: Method,
+    server: Site,
+    transport: Transport,
+    rounds: int,
+    *,
+    store: ServerStore,
+    min_sites: int,
+    emit: Emit,
+) -> Any:
+    """Run the rounds that are still missing and return the server's state after the last.
+
+    Raises:
+        TooFewSites: fewer than `min_sites` gave a usable update; the state before the round is on disk.
+    """
+    clients = transport.clients()
+    saved = store.load(method.server_state)
+    if saved is None:
+        state, done = method.initialize(server, clients), 0
+        store.save(state, 0, {})
+    else:
+        state, done = saved
+    for number in range(done + 1, rounds + 1):
+        round, started = Round(number, rounds), time.monotonic()
+        spool = store.spool(method.update_type, number)
+        line: dict[str, Any] = {
+            "round": number,
+            "total": rounds,
+            "sites": {},
+            "left_out": {},
+            "bytes_down": 0,
+        }
+        try:
+            for client, update, data in _replies(method, state, transport, round, line, emit):
+                spool.add(client.name, data)
+                line["sites"][client.name].update(loss=update.loss, dice=dict(update.dice))
+            if len(spool.names) < min_sites:
+                raise TooFewSites(
+                    f"Round {number}: {len(spool.names)} of {len(clients)} sites gave a usable update, the study "
+                    f"needs {min_sites} ({_reasons(line['left_out'])}).",
+                    "Mend the named sites and run again with --resume, or lower min_sites.",
+                )
+            infos = {client.name: client for client in clients}
+            updates = ((infos[name], update) for name, update in spool)
+            state = method.aggregate(state, updates, server, round)
+        finally:
+            spool.close()
+        _finish(line, clients, time.monotonic() - started)
+        store.save(state, number, {**_named(store.facts), **line})
+        emit(
+            "round",
+            number=number,
+            total=rounds,
+            loss=line["loss"],
+            dice=line["dice"],
+            seconds=line["seconds"],
+        )
+    return state
+
+
+def conclude(
+    method: Method, state: Any, server: Site, transport: Transport, rounds: int, *, emit: Emit
+) -> Mapping[str, Published]:
+    """The one exchange after the last round: sites make their personal models and offer what they may."""
+    round = Round(rounds, rounds)
+    offers: list[tuple[ClientInfo, Offer]] = []
+    for client, reply in transport.exchange(_outbox(method, state, round, "publish", {}), round):
+        if isinstance(reply, SiteError):
+            emit("warning", message=f"{client.name} offered no model: {reply.reason}", fix=reply.fix)
+        else:
+            offers.append((client, wire.decode(Offer, reply, f"offer of {client.name}")))
+    return method.publish(state, offers, server)
+
+
+def _outbox(
+    method: Method, state: Any, round: Round, kind: str, sent: dict[str, int]
+) -> Callable[[ClientInfo], bytes]:
+    def outbox(client: ClientInfo) -> bytes:
+        message = method.broadcast(state, client, round)
+        data = wire.encode(message, kind=kind, round=round.number, total=round.total)
+        sent[client.name] = len(data)
+        return data
+
+    return outbox
+
+
+def _replies(
+    method: Method, state: Any, transport: Transport, round: Round, line: dict[str, Any], emit: Emit
+) -> Iterator[tuple[ClientInfo, Any, bytes]]:
+    """The usable replies; the others are written into the round's line with their reason."""
+    sent: dict[str, int] = {}
+    started = time.monotonic()
+    for client, reply in transport.exchange(_outbox(method, state, round, "round", sent), round):
+        seconds, started = time.monotonic() - started, time.monotonic()
+        line["bytes_down"] += sent.get(client.name, 0)
+        try:
+            if isinstance(reply, SiteError):
+                raise reply
+            update = wire.decode(method.update_type, reply, f"update of {client.name}")
+            method.check(state, update, client, round)
+        except (SiteError, ModelFileError) as error:
+            reason = error.reason if isinstance(error, SiteError) else error.message
+            line["left_out"][client.name] = reason
+            emit("site_state", site=client.name, state="lost")
+            emit(
+                "warning",
+                message=f"Round {round.number} goes on without {client.name}: {reason}",
+                fix=error.fix,
+            )
+            continue
+        line["sites"][client.name] = {"seconds": round_seconds(seconds), "bytes": len(reply)}
+        emit("site_state", site=client.name, state="sent")
+        yield client, update, reply
+
+
+def _finish(line: dict[str, Any], clients: list[ClientInfo], seconds: float) -> None:
+    """Add what the whole round comes to: mean loss and Dice over the sites that took part."""
+    sites = line["sites"]
+    line["took_part"] = sorted(sites)
+    line["seconds"] = round_seconds(seconds)
+    line["bytes_up"] = sum(site["bytes"] for site in sites.values())
+    cases = {client.name: client.num_cases for client in clients}
+    weight = sum(cases[name] for name in sites)
+    line["loss"] = sum(site["loss"] * cases[name] for name, site in sites.items()) / max(weight, 1)
+    labels = {label for site in sites.values() for label in site["dice"]}
+    values = {
+        label: [s["dice"][label] for s in sites.values() if label in s["dice"]] for label in sorted(labels)
+    }
+    line["dice"] = {label: sum(dices) / len(dices) for label, dices in values.items()}
+
+
+def _named(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: facts[key] for key in ("method", "seed") if key in facts}
+
+
+def _reasons(left_out: Mapping[str, str]) -> str:
+    return "; ".join(f"{site}: {reason}" for site, reason in left_out.items()) or "none answered"
+
+
+def round_seconds(seconds: float) -> float:
+    """Seconds to the millisecond, as the logs have them."""
+    return round(seconds, 3)

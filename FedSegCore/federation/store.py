@@ -1,0 +1,127 @@
+"""What a run keeps on disk, so that a kill at any moment loses at most the round that was under way.
+
+The server keeps one checkpoint, replaced atomically after each round. A site keeps its states of the last
+two rounds by number: if the server falls back to round r - 1, the site starts round r again from its own
+state of round r - 1, whether or not it had already finished r.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar, final
+
+from FedSegCore.federation import wire
+from FedSegCore.federation.ledger import append_line, drop_unfinished_line, read_lines
+from FedSegCore.tensors import tensorfile
+from FedSegCore.tensors.tensorfile import write_atomic
+from FedSegCore.tensors.weights import Weights
+
+State = TypeVar("State")
+
+
+@final
+class ClientStore:
+    """One site's private folder: `state-ROUND.safetensors` and `personal.safetensors`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, kind: type[State], round_number: int) -> State | None:
+        """The newest state that is not newer than `round_number`; none where the site has none yet."""
+        numbers = [number for number in self._saved() if number <= round_number]
+        if not numbers:
+            return None
+        path = self._path(max(numbers))
+        return wire.decode(kind, path.read_bytes(), str(path))
+
+    def save(self, state: object, round_number: int) -> None:
+        """Write the state after `round_number`; older ones than the one before it go."""
+        write_atomic(self._path(round_number), wire.encode(state, round=round_number))
+        for number in sorted(n for n in self._saved() if n < round_number)[:-1]:
+            self._path(number).unlink()
+
+    def save_personal(self, weights: Weights, header: Mapping[str, Any]) -> None:
+        """Write this hospital's own model."""
+        tensorfile.save(self.folder / "personal.safetensors", weights, header)
+
+    def _path(self, round_number: int) -> Path:
+        return self.folder / f"state-{round_number}.safetensors"
+
+    def _saved(self) -> list[int]:
+        found = (re.fullmatch(r"state-(\d+)\.safetensors", p.name) for p in self.folder.glob("state-*"))
+        return [int(match[1]) for match in found if match]
+
+
+@final
+class ServerStore:
+    """The server's checkpoint and its log of rounds.
+
+    Args:
+        folder: where `checkpoint.safetensors` and `rounds.jsonl` stand.
+        facts: JSON-able facts that a checkpoint must agree on to be continued (study, method, seed) and
+            those that its bits depend on (`environment`).
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.facts = facts
+        self.checkpoint = folder / "checkpoint.safetensors"
+        self.log = folder / "rounds.jsonl"
+
+    def load(self, kind: type[State]) -> tuple[State, int] | None:
+        """The state and the round it was written after; the log is mended to end with that round."""
+        if not self.checkpoint.is_file():
+            return None
+        state, header = wire.decode_with_header(kind, self.checkpoint.read_bytes(), str(self.checkpoint))
+        if header["line"]:
+            drop_unfinished_line(self.log)
+            lines = [line for line in read_lines(self.log) if line["round"] < header["round"]]
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*lines, header["line"]])
+            write_atomic(self.log, text.encode())
+        return state, int(header["round"])
+
+    def save(self, state: object, round_number: int, line: Mapping[str, Any]) -> None:
+        """Replace the checkpoint, then log the round; a kill between the two is mended by `load`."""
+        data = wire.encode(state, round=round_number, line=dict(line), **self.facts)
+        write_atomic(self.checkpoint, data)
+        if line:
+            append_line(self.log, line)
+
+    def spool(self, kind: type[State], round_number: int) -> Spool[State]:
+        """A fresh place for this round's replies."""
+        return Spool(self.folder / "spool", kind, round_number)
+
+
+@final
+class Spool(Generic[State]):
+    """Replies on disk, decoded one at a time: the server never holds two sites' models.
+
+    Args:
+        folder: emptied when the spool is made and removed when it is closed.
+    """
+
+    def __init__(self, folder: Path, kind: type[State], round_number: int) -> None:
+        self.folder = folder
+        self.kind = kind
+        self.round_number = round_number
+        self.names: list[str] = []
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+    def add(self, site: str, data: bytes) -> None:
+        """Keep one reply."""
+        (self.folder / f"{len(self.names)}").write_bytes(data)
+        self.names.append(site)
+
+    def __iter__(self) -> Iterator[tuple[str, State]]:
+        for place, site in sorted(enumerate(self.names), key=lambda item: item[1]):
+            source = f"update of {site} in round {self.round_number}"
+            yield site, wire.decode(self.kind, (self.folder / str(place)).read_bytes(), source)
+
+    def close(self) -> None:
+        """Remove the replies."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,122 @@
+"""Segment images with a published model, on their own grids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from FedSegCore.data.geometry import Geometry
+from FedSegCore.data.io import read_volume, write_label_map
+from FedSegCore.data.labels import paint
+from FedSegCore.data.plan import undo
+from FedSegCore.data.volume import Volume
+from FedSegCore.errors import DataError, UsageError, nearest
+from FedSegCore.inference.modelfile import Model, ModelHeader
+from FedSegCore.learning.losses import decode
+from FedSegCore.learning.predict import predict
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """One case, segmented.
+
+    Args:
+        regions: one mask a structure, on the image's grid.
+        label_map: the masks as one map; where structures overlap the later one is seen.
+    """
+
+    regions: Bool[np.ndarray, "l x y z"]
+    label_map: np.ndarray
+
+
+def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation:
+    """Segment one case.
+
+    Args:
+        volumes: its images on one grid, by modality (see `match_modalities`).
+    """
+    header = model.header
+    names = list(volumes)
+    prepared = header.plan.prepare(list(volumes.values()), names)
+    image = torch.zeros(len(header.inputs), *prepared.image.shape[1:])
+    for place, choices in enumerate(header.inputs):
+        for name in choices:
+            if name in volumes:
+                image[place] = torch.from_numpy(prepared.image[names.index(name)])
+    regions = segment_prepared(model, image, prepared.geometry)
+    return Segmentation(regions, paint(regions, [value for _, value in header.labels]))
+
+
+def segment_prepared(
+    model: Model, image: Float[Tensor, "c x y z"], geometry: Geometry
+) -> Bool[np.ndarray, "l x y z"]:
+    """Masks on the original grid from a prepared image; structures that the model never learnt stay empty."""
+    header = model.header
+    probabilities = predict(model.net, image, patch=header.plan.patch)
+    restored = torch.from_numpy(undo(probabilities.numpy(), geometry))
+    known = torch.tensor([name in header.known for name in header.label_names])
+    restored[~known] = 0.0
+    return decode(restored, overlapping=header.overlapping).numpy()
+
+
+def match_modalities(header: ModelHeader, images: Sequence[tuple[str | None, Path]]) -> dict[str, Path]:
+    """Which image is which of the model's modalities.
+
+    One image without a name fits a model of one input, if that input's modalities share their intensity rule.
+
+    Raises:
+        UsageError: a number or name of images that does not fit the model.
+    """
+    known = [name for choices in header.inputs for name in choices]
+    found: dict[str, Path] = {}
+    for name, path in images:
+        modality = name or _only_modality(header, len(images))
+        if modality not in known:
+            raise UsageError(f'The model has no modality "{modality}".', nearest(modality, known))
+        if modality in found:
+            raise UsageError(f"Two images are given as {modality}.", "Give one image a modality.")
+        found[modality] = path
+    if len(header.inputs) == 1 and len(found) > 1:
+        raise UsageError(
+            f"The model takes one image ({' or '.join(known)}), got {len(found)}.", "Give one of them."
+        )
+    return found
+
+
+def _only_modality(header: ModelHeader, given: int) -> str:
+    known = [name for choices in header.inputs for name in choices]
+    if len(header.inputs) != 1 or given != 1:
+        raise UsageError(
+            f"The model takes {len(header.inputs)} images a case ({', '.join(known)}), "
+            f"got {given} without {'its' if given == 1 else 'their'} modality.",
+            "Say which is which: " + " ".join(f"--image {name}=FILE" for name in known),
+        )
+    if len({header.plan.rule(name) for name in known}) > 1:
+        raise UsageError(
+            f"The model was trained on {' and '.join(known)}, whose grey values are prepared differently.",
+            f"Say which the image is: --image {known[0]}=FILE.",
+        )
+    return known[0]
+
+
+def read_case(paths: Mapping[str, Path]) -> dict[str, Volume]:
+    """Read a case's images.
+
+    Raises:
+        DataError: an image is missing or unreadable.
+    """
+    for path in paths.values():
+        if not path.exists():
+            raise DataError(f"There is no image {path}.", "Check the path.")
+    return {name: read_volume(path) for name, path in paths.items()}
+
+
+def write_segmentation(path: Path, segmentation: Segmentation, *, like: Volume, header: ModelHeader) -> None:
+    """Write the label map on the image's grid, with the structures' names where the format holds them."""
+    write_label_map(path, segmentation.label_map, like=like, segments=dict(header.labels))

@@ -1,0 +1,61 @@
+"""What happens to a training batch before the network sees it: spatial moves, then new intensities.
+
+The ingredient of a study's `augment` key. Each kind draws first and applies afterwards: `gin`, `intensity`
+and `spatial` hold the pairs. Targets change with spatial moves only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from FedSegCore.data.batches import Batch
+from FedSegCore.errors import StudyError, nearest
+from FedSegCore.learning.gin import apply_gin, draw_gin
+from FedSegCore.learning.intensity import apply_intensity, draw_intensity
+from FedSegCore.learning.spatial import apply_spatial, draw_spatial
+
+Augment = Callable[[Tensor, torch.Generator, float], Tensor]
+
+
+def _gin(image: Tensor, generator: torch.Generator, probability: float) -> Tensor:
+    return apply_gin(image, draw_gin(generator, image.shape, probability=probability))
+
+
+def _classic(image: Tensor, generator: torch.Generator, probability: float) -> Tensor:
+    return apply_intensity(image, draw_intensity(generator, image.shape, probability=probability))
+
+
+def _none(image: Tensor, generator: torch.Generator, probability: float) -> Tensor:
+    return image
+
+
+AUGMENTS: Final[Mapping[str, Augment]] = MappingProxyType({"gin": _gin, "classic": _classic, "none": _none})
+
+
+def augment(
+    batch: Batch, kind: str, *, generator: torch.Generator, probability: float, spatial: bool
+) -> Batch:
+    """A batch as the network is to see it; on the batch's device, drawn on the CPU.
+
+    Args:
+        batch: clean patches.
+        kind: intensity augmentation: "gin", "classic" or "none".
+        generator: a CPU generator.
+        probability: chance of each sample to get new intensities.
+        spatial: whether to flip, rotate, scale and translate.
+
+    Raises:
+        StudyError: an unknown kind, with the nearest known one.
+    """
+    if kind not in AUGMENTS:
+        raise StudyError(f'Expected augment among {tuple(AUGMENTS)}, got "{kind}".', nearest(kind, AUGMENTS))
+    image, target = batch.image, batch.target
+    if spatial:
+        image, target = apply_spatial(image, target, draw_spatial(generator, image.shape))
+    return dataclasses.replace(batch, image=AUGMENTS[kind](image, generator, probability), target=target)

@@ -1,0 +1,179 @@
+"""The one training loop; the objective's penalty is its only hook.
+
+Nothing in a step waits for the device: losses are summed where they are computed and read once an epoch, and
+all randomness is drawn on the CPU before it is used. The same step therefore runs on CPU, CUDA and `meta`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from FedSegCore.data.batches import Batches
+from FedSegCore.learning.augment import augment
+from FedSegCore.learning.losses import LOSSES
+from FedSegCore.tensors.weights import Weights
+
+Penalty = Callable[[nn.Module], Tensor]
+"""A scalar added to each step's loss, such as FedProx's distance from the global model."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a site trains: the study's `[train]` table.
+
+    Args:
+        batch_size: patches in a step.
+        epochs: local epochs in a round.
+        learning_rate: the peak of the schedule.
+        weight_decay: AdamW's.
+        warm_up: the share of the whole study's steps in which the rate rises.
+        clip_norm: the gradient's largest norm.
+        loss: `dice_ce` or `dice_focal`.
+        precision: of the forward and backward pass; weights and optimizer stay float32.
+        threads: CPU threads; 0 takes all cores. Part of what bit-identity is promised for.
+        augment: intensity augmentation; none given: the method's own default.
+        augment_probability: the share of the cases that intensity augmentation touches.
+        spatial: whether flips and affine maps are applied.
+        validate_every: rounds from one validation to the next; the last round always validates.
+    """
+
+    batch_size: int = 4
+    epochs: int = 1
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warm_up: float = 0.1
+    clip_norm: float = 5.0
+    loss: Literal["dice_ce", "dice_focal"] = "dice_ce"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    threads: int = 0
+    augment: Literal["gin", "classic", "none"] | None = None
+    augment_probability: float = 0.5
+    spatial: bool = True
+    validate_every: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What local training leaves behind besides the model itself: the mean loss and the optimizer's moments."""
+
+    loss: float
+    optimizer: dict[str, Tensor]
+
+
+def learning_rate_at(progress: float, training: Training) -> float:
+    """Linear warm-up, then half a cosine to 1 % of the peak; `progress` in 0..1 over the whole study.
+
+    A function of progress alone, so that every site and every engine has the same rate in the same round.
+    """
+    if progress < training.warm_up:
+        return training.learning_rate * (0.01 + 0.99 * progress / training.warm_up)
+    rest = (progress - training.warm_up) / max(1.0 - training.warm_up, 1e-12)
+    return training.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(rest, 1.0))))
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    training: Training,
+    generator: torch.Generator,
+    span: tuple[float, float] = (0.0, 1.0),
+    epochs: int | None = None,
+    optimizer: Weights | None = None,
+    only: Collection[str] | None = None,
+    penalty: Penalty | None = None,
+) -> Trained:
+    """Train `model` in place.
+
+    Args:
+        span: which part of the study's schedule these epochs are, as progress from and to.
+        epochs: their number; none given: `training.epochs`.
+        optimizer: the moments to go on from; none: fresh ones.
+        only: the names of the parameters to train; none: all.
+        penalty: added to each step's loss.
+    """
+    named = {name: p for name, p in model.named_parameters() if only is None or name in only}
+    device = next(model.parameters()).device
+    adamw = make_optimizer(list(named.values()), training)
+    if optimizer:
+        restore_moments(adamw, named, optimizer)
+    steps = batches.steps * (training.epochs if epochs is None else epochs)
+    total = torch.zeros((), device=device)
+    model.train()
+    done = 0
+    for _ in range(training.epochs if epochs is None else epochs):
+        for batch in batches.epoch(generator):
+            progress = span[0] + (span[1] - span[0]) * done / max(steps, 1)
+            adamw.param_groups[0]["lr"] = learning_rate_at(progress, training)
+            moved = augment(batch.to(device), training.augment or "none", generator=generator,
+                            probability=training.augment_probability, spatial=training.spatial)  # fmt: skip
+            total += step(model, adamw, moved.image, moved.target, moved.annotated,
+                          training=training, penalty=penalty)  # fmt: skip
+            done += 1
+    mean = float(total) / max(done, 1) if device.type != "meta" else math.nan
+    return Trained(mean, moments(adamw, named))
+
+
+def step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    image: Tensor,
+    target: Tensor,
+    annotated: Tensor,
+    *,
+    training: Training,
+    penalty: Penalty | None = None,
+) -> Tensor:
+    """One optimizer step; returns the loss, detached and still on the device."""
+    lower = training.precision == "bfloat16"
+    with torch.autocast(
+        image.device.type, dtype=torch.bfloat16, enabled=lower and image.device.type != "meta"
+    ):
+        logits = model(image)
+    loss = LOSSES[training.loss](logits.float(), target, annotated)
+    if penalty is not None:
+        loss = loss + penalty(model)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = optimizer.param_groups[0]["params"]
+    torch.nn.utils.clip_grad_norm_(parameters, training.clip_norm)
+    optimizer.step()
+    return loss.detach()
+
+
+def make_optimizer(parameters: list[nn.Parameter], training: Training) -> torch.optim.AdamW:
+    """AdamW over the given parameters; fused where torch has it, since small networks are bound by launches."""
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    return torch.optim.AdamW(
+        parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused
+    )
+
+
+def moments(optimizer: torch.optim.Optimizer, named: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    """The optimizer's state as CPU tensors called `MOMENT/PARAMETER`."""
+    return {
+        f"{moment}/{name}": value.detach().to("cpu", copy=True)
+        for name, parameter in named.items()
+        for moment, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, named: dict[str, nn.Parameter], saved: Weights) -> None:
+    """Put back what `moments` took, for the parameters that are trained now."""
+    for key, value in saved.items():
+        moment, _, name = key.partition("/")
+        if name in named:
+            parameter = named[name]
+            # The counter stays where the optimizer keeps it; the moments lie beside their parameter.
+            where = (
+                torch.device("cpu")
+                if moment == "step" and parameter.device.type == "cpu"
+                else parameter.device
+            )
+            optimizer.state[parameter][moment] = value.to(where, copy=True)

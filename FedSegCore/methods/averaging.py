@@ -1,0 +1,331 @@
+"""The averaging family: one round loop, and ingredients that a study may mix.
+
+Broadcast the shared weights, train locally, average what came back. The ingredients say what is shared, how
+sites are weighted, and what a site keeps for itself:
+
+    private      parts that never leave the site: norm layers (FedBN), head (FedPer), both (SegViz), all (local)
+    weighting    each site by its number of cases, or all alike
+    proximal     FedProx's pull of the local weights towards the global ones
+    personal     IOP-FL's moving average of local models
+    ditto        Ditto's second model, trained beside the shared one and pulled towards it
+    finetune     local epochs on the final global model
+    recalibrate  batch-norm statistics measured anew on clean local images
+
+McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS 2017.
+Li et al., Federated Optimization in Heterogeneous Networks (FedProx), MLSys 2020.
+Li et al., FedBN: Federated Learning on Non-IID Features via Local Batch Normalization, ICLR 2021.
+Arivazhagan et al., Federated Learning with Personalization Layers (FedPer), arXiv:1912.00818.
+Li et al., Ditto: Fair and Robust Federated Learning Through Personalization, ICML 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from FedSegCore.errors import UpdateError
+from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
+from FedSegCore.learning.norms import recalibrate_norms
+from FedSegCore.learning.predict import validate
+from FedSegCore.learning.train import Penalty, Trained, train
+from FedSegCore.nets.parts import part_of, private_keys
+from FedSegCore.tensors import weights as algebra
+from FedSegCore.tensors.weights import Share, Weights
+
+
+@dataclass(frozen=True, eq=False)
+class AveragingServer:
+    """What the server keeps: the shared weights."""
+
+    weights: Weights
+
+
+@dataclass(frozen=True, eq=False)
+class AveragingBroadcast:
+    """What every site is sent: the shared weights."""
+
+    weights: Weights
+
+
+@dataclass(frozen=True, eq=False)
+class AveragingClient:
+    """What stays on the site's disk.
+
+    Args:
+        private: the private parts.
+        optimizer: the moments of the local optimizer; empty where each round starts afresh.
+        personal: the model that this site keeps for itself beside the shared one (IOP-FL, Ditto).
+        personal_optimizer: the moments of Ditto's second training.
+        best: the personal model of the best round by local validation, and its mean Dice.
+    """
+
+    private: Weights
+    optimizer: Weights = field(default_factory=dict)
+    personal: Weights = field(default_factory=dict)
+    personal_optimizer: Weights = field(default_factory=dict)
+    best: Weights = field(default_factory=dict)
+    best_dice: float = -1.0
+
+
+@dataclass(frozen=True, eq=False)
+class AveragingUpdate:
+    """Everything that leaves the site: the shared weights after local training, the loss and validation Dice.
+
+    `dice` belongs to the model that the site would use itself.
+    """
+
+    weights: Weights
+    loss: float
+    dice: Mapping[str, float]
+
+
+@final
+@dataclass(frozen=True)
+class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingClient, AveragingUpdate]):
+    """Federated averaging and what is built on it; the fields are the ingredients of the module's list.
+
+    Args:
+        publish_private: whether sites give their private parts away once, so that a published model can be
+            put together from them (SegViz).
+        keep_optimizer: whether the optimizer's moments survive from round to round.
+        finetune_parts: the parts that fine-tuning moves; none given: all.
+    """
+
+    private: tuple[str, ...] = ()
+    weighting: Literal["cases", "uniform"] = "cases"
+    proximal: float = 0.0
+    personal: float | None = None
+    ditto: float = 0.0
+    finetune: int = 0
+    finetune_parts: tuple[str, ...] = ()
+    recalibrate: bool = False
+    keep_optimizer: bool = True
+    publish_private: bool = False
+
+    server_state = AveragingServer
+    broadcast_type = AveragingBroadcast
+    client_state = AveragingClient
+    update_type = AveragingUpdate
+
+    @property
+    def personalizes(self) -> bool:
+        """Whether a site's own model differs from the global one."""
+        own = self.personal is not None or self.ditto > 0 or self.finetune > 0 or self.recalibrate
+        return own or bool(self.private)
+
+    def initialize(self, server: Site, clients: Iterable[ClientInfo]) -> AveragingServer:
+        """The shared part of the study's first weights."""
+        return AveragingServer(self._shared(algebra.of(server.model), server.model))
+
+    def broadcast(self, state: AveragingServer, client: ClientInfo, round: Round) -> AveragingBroadcast:
+        """Every site is sent the same."""
+        return AveragingBroadcast(state.weights)
+
+    def check(
+        self, state: AveragingServer, update: AveragingUpdate, client: ClientInfo, round: Round
+    ) -> None:
+        """Names, shapes and types as in the server's weights, finite values; see `check_weights`."""
+        check_weights(state.weights, update.weights, site=client.name, round_number=round.number)
+        if not math.isfinite(update.loss):
+            raise UpdateError(
+                f"its training loss is {update.loss}.",
+                "Lower the learning rate, or look for broken images at this site.",
+                site=client.name,
+                round_number=round.number,
+            )
+
+    def aggregate(
+        self,
+        state: AveragingServer,
+        updates: Iterable[tuple[ClientInfo, AveragingUpdate]],
+        server: Site,
+        round: Round,
+    ) -> AveragingServer:
+        """Σ wᵢ·Wᵢ / Σ wᵢ over the sites that took part (McMahan et al., algorithm 1).
+
+        The head's rows are averaged over the sites that annotate the row's structure; a row that no site
+        trained keeps its value (methods.md's masked multi-organ form of SegViz).
+        """
+        items = ((update.weights, self._share(client, state, server)) for client, update in updates)
+        return AveragingServer(algebra.weighted_mean(state.weights, items))
+
+    def publish(
+        self, state: AveragingServer, offers: Iterable[tuple[ClientInfo, Offer]], server: Site
+    ) -> Mapping[str, Published]:
+        """The global model, where all of it is shared or the sites gave their private parts; personal ones."""
+        published: dict[str, Published] = {}
+        members: dict[str, Tensor] = {}
+        infos: list[ClientInfo] = []
+        for client, offer in offers:
+            if offer.personal:
+                published[f"personal-{client.name}"] = Published(offer.personal)
+            if offer.private:
+                prefix = f"members/{len(infos)}/"
+                members.update({prefix + name: tensor for name, tensor in offer.private.items()})
+                infos.append(client)
+        if members:
+            published["global"] = Published({**state.weights, **members}, tuple(infos))
+        elif len(state.weights) == len(server.model.state_dict()):
+            published["global"] = Published(state.weights)
+        return published
+
+    def local_update(
+        self, message: AveragingBroadcast, state: AveragingClient | None, site: Site, round: Round
+    ) -> tuple[AveragingClient, AveragingUpdate]:
+        """Start from the global shared weights and the site's private ones, train, keep, send the shared."""
+        assert site.batches is not None
+        state = state or AveragingClient(self._private(algebra.of(site.model), site.model))
+        algebra.load(site.model, {**state.private, **message.weights})
+        trained = train(
+            site.model,
+            site.batches,
+            training=site.training,
+            generator=site.generator,
+            span=_span(round),
+            optimizer=state.optimizer,
+            penalty=self._proximal(site.model, message.weights),
+        )
+        local = algebra.of(site.model)
+        kept = replace(
+            state,
+            private=self._private(local, site.model),
+            optimizer=trained.optimizer if self.keep_optimizer else {},
+        )
+        kept = self._personal(kept, local, message, site, round)
+        dice = self._validate(kept, local, site, round)
+        kept = _keep_best(kept, dice)
+        return kept, AveragingUpdate(self._shared(local, site.model), trained.loss, dice)
+
+    def personalize(self, message: AveragingBroadcast, state: AveragingClient | None, site: Site) -> Weights:
+        """The site's own model: moving average, Ditto's, or the global one with private parts, then tuned."""
+        if not self.personalizes:
+            return {}
+        state = state or AveragingClient(self._private(algebra.of(site.model), site.model))
+        algebra.load(site.model, {**message.weights, **state.private, **state.best})
+        if self.finetune and site.batches is not None:
+            parts = self.finetune_parts
+            only = frozenset(k for k, part in part_of(site.model).items() if part in parts) if parts else None
+            train(site.model, site.batches, training=site.training, generator=site.generator,
+                  epochs=self.finetune, only=only)  # fmt: skip
+        if self.recalibrate and site.batches is not None:
+            recalibrate_norms(site.model, site.batches, generator=site.generator)
+        return algebra.of(site.model)
+
+    def offer(self, personal: Weights, state: AveragingClient | None, site: Site) -> Offer:
+        """The personal model where the site allows it; the private parts where the method needs them."""
+        private = state.private if self.publish_private and state is not None else {}
+        return Offer(personal if site.publish_personal else {}, private)
+
+    def _shared(self, weights: Weights, model: nn.Module) -> dict[str, Tensor]:
+        private = private_keys(model, self.private)
+        return {name: tensor for name, tensor in weights.items() if name not in private}
+
+    def _private(self, weights: Weights, model: nn.Module) -> dict[str, Tensor]:
+        return algebra.select(weights, private_keys(model, self.private))
+
+    def _share(self, client: ClientInfo, state: AveragingServer, server: Site) -> Share:
+        base = float(client.num_cases) if self.weighting == "cases" else 1.0
+        labels = server.info.labels
+        rows = torch.tensor([base * (label in client.labels) for label in labels], dtype=torch.float64)
+        parts = part_of(server.model)
+        return {
+            name: rows.view(-1, *[1] * (tensor.ndim - 1)) if parts[name] == "head" else base
+            for name, tensor in state.weights.items()
+        }
+
+    def _proximal(self, model: nn.Module, reference: Weights) -> Penalty | None:
+        """μ/2 · ‖w − w_global‖² over the shared parameters (Li et al. 2020, eq. 2)."""
+        return distance_penalty(model, reference, self.proximal) if self.proximal > 0 else None
+
+    def _personal(
+        self, state: AveragingClient, local: Weights, message: AveragingBroadcast, site: Site, round: Round
+    ) -> AveragingClient:
+        if self.personal is not None:
+            before = state.personal or local
+            return replace(state, personal=algebra.mix(before, local, self.personal))
+        if self.ditto > 0:
+            return self._train_ditto(state, message, site, round)
+        return state
+
+    def _train_ditto(
+        self, state: AveragingClient, message: AveragingBroadcast, site: Site, round: Round
+    ) -> AveragingClient:
+        """v minimises the local loss + λ/2 · ‖v − w_global‖² (Li et al. 2021, algorithm 1)."""
+        assert site.batches is not None
+        algebra.load(site.model, state.personal or {**state.private, **message.weights})
+        trained: Trained = train(
+            site.model,
+            site.batches,
+            training=site.training,
+            generator=site.generator,
+            span=_span(round),
+            optimizer=state.personal_optimizer,
+            penalty=distance_penalty(site.model, message.weights, self.ditto),
+        )
+        return replace(state, personal=algebra.of(site.model), personal_optimizer=trained.optimizer)
+
+    def _validate(self, state: AveragingClient, local: Weights, site: Site, round: Round) -> dict[str, float]:
+        every = site.training.validate_every
+        if not site.validation or (round.number % every and round.number != round.total):
+            return {}
+        algebra.load(site.model, state.personal or local)
+        return validate(site.model, site.validation, labels=site.study_labels, patch=site.patch)
+
+
+def check_weights(expected: Weights, sent: Weights, *, site: str, round_number: int) -> None:
+    """Refuse weights whose names, shapes or types differ from `expected`, or that are not finite.
+
+    Raises:
+        UpdateError: names the first entry at fault.
+    """
+
+    def refuse(what: str) -> UpdateError:
+        fix = (
+            "Use the same study file and FedSeg version at this site, and look at its data and learning rate."
+        )
+        return UpdateError(what, fix, site=site, round_number=round_number)
+
+    for name in sorted(expected.keys() ^ sent.keys()):
+        raise refuse(f'"{name}" was {"not sent" if name in expected else "sent but not asked for"}.')
+    for name, tensor in sent.items():
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            found, right = (f"{t.dtype} {tuple(t.shape)}" for t in (tensor, wanted))
+            raise refuse(f'"{name}" is {found}, expected {right}.')
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise refuse(f'"{name}" holds NaN or Inf.')
+
+
+def distance_penalty(model: nn.Module, reference: Weights, strength: float) -> Penalty:
+    """strength/2 · ‖w − reference‖² over the parameters named in `reference`; buffers do not count."""
+    device = next(model.parameters()).device
+    pairs = [
+        (parameter, reference[name].to(device))
+        for name, parameter in model.named_parameters()
+        if name in reference
+    ]
+
+    def penalty(_: nn.Module) -> Tensor:
+        squares = [(parameter - target).square().sum() for parameter, target in pairs]
+        return 0.5 * strength * torch.stack(squares).sum()
+
+    return penalty
+
+
+def _keep_best(state: AveragingClient, dice: Mapping[str, float]) -> AveragingClient:
+    """The newest personal model is kept where nothing was validated; else the best by mean local Dice."""
+    if not state.personal:
+        return state
+    if not dice:
+        return state if state.best_dice >= 0 else replace(state, best=state.personal)
+    mean = sum(dice.values()) / len(dice)
+    return replace(state, best=state.personal, best_dice=mean) if mean >= state.best_dice else state
+
+
+def _span(round: Round) -> tuple[float, float]:
+    return (round.number - 1) / round.total, round.number / round.total

@@ -1,0 +1,17 @@
+"""IOP-FL inside: each site's own model is a moving average of its local models along the global path.
+
+Jiang et al., IOP-FL: Inside-Outside Personalization for Federated Medical Image Segmentation, IEEE TMI 2023.
+
+    phi <- a · phi + (1 - a) · W_local          after each round, a = 0.1
+
+The next round starts from the global model, never from phi, so personalization costs no traffic. The official
+code keeps the live weights of a model that all sites share as the first phi; here phi is a copy of its own.
+The best round is chosen by the site's validation cases.
+"""
+
+from __future__ import annotations
+
+from FedSegCore.methods.averaging import Averaging
+
+METHOD = Averaging(personal=0.1, keep_optimizer=False)
+"""A new optimizer each round, as in the official code."""

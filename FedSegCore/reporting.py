@@ -1,0 +1,125 @@
+"""From a finished study to its report: gathers what `report` needs and writes the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from FedSegCore.federation.ledger import read_lines
+from FedSegCore.inference.modelfile import load_model
+from FedSegCore.report.inputs import ReportInputs
+from FedSegCore.report.overlays import Overlay
+from FedSegCore.report.page import write_report
+from FedSegCore.report.scores import Score
+from FedSegCore.scoring import Row, score_model
+from FedSegCore.setting import Setting
+from FedSegCore.simulate import Run
+
+
+def report(
+    setting: Setting, runs: Sequence[Run], out: Path, *, scores: Sequence[Score], seconds: float
+) -> Path:
+    """Write `report.html` for all runs of a study."""
+    inputs = ReportInputs(
+        study=facts(setting, runs, seconds=seconds),
+        scores=scores,
+        rounds=[
+            {"method": run.entry.name, "seed": run.seed, **line}
+            for run in runs
+            for line in read_lines(run.folder / "rounds.jsonl")
+        ],
+        ledger=[line for run in runs for line in read_lines(run.folder / "ledger.jsonl")],
+        overlays=overlays(runs[-1], scores),
+        cards={
+            f"{run.entry.name}, seed {run.seed}: {name}": card
+            for run in runs
+            for name, card in json.loads((run.folder / "models" / "index.json").read_text("utf-8")).items()
+        },
+    )
+    return write_report(out / "report.html", inputs)
+
+
+def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str, Any]:
+    """What was trained, on what, and how."""
+    study = setting.study
+    return {
+        "name": study.name,
+        "methods": list(study.methods),
+        "seeds": list(study.seeds),
+        "rounds": study.rounds,
+        "labels": list(setting.labels),
+        "modalities": [" or ".join(names) for names in setting.inputs],
+        "sites": [
+            {
+                "name": data.site.name,
+                "role": data.site.role,
+                "modalities": list(data.modalities),
+                "labels": list(data.labels),
+                "training": len(data.training),
+                "validation": len(data.validation),
+                "test": len(data.test),
+                "licence": data.dataset.licence,
+            }
+            for data in setting.sites
+        ],
+        "plan": setting.plan.to_dict(),
+        "network": setting.network(runs[-1].entry.norm).to_dict(),
+        "train": asdict(study.train),
+        "device": runs[-1].device.type,
+        "seconds": seconds,
+    }
+
+
+def overlays(run: Run, scores: Sequence[Score]) -> list[Overlay]:
+    """The best, median and worst test case of the run's own final models."""
+    mine = [s for s in scores if s.method == run.entry.name and s.seed == run.seed and s.dice == s.dice]
+    wanted = next(
+        (kind for kind in ("personal", "global", "central", "local") if any(s.model == kind for s in mine)),
+        "",
+    )
+    chosen = [s for s in mine if s.model == wanted and s.owner in ("", s.site)]
+    cases: dict[tuple[str, str], list[float]] = {}
+    for score in chosen:
+        cases.setdefault((score.site, score.case), []).append(score.dice)
+    ranked = sorted(cases, key=lambda case: float(np.mean(cases[case])))
+    if not ranked:
+        return []
+    places = {"Worst case": 0, "Median case": len(ranked) // 2, "Best case": len(ranked) - 1}
+    return [_overlay(run, title, *ranked[place], kind=wanted) for title, place in places.items()]
+
+
+def _overlay(run: Run, title: str, site: str, case: str, *, kind: str) -> Overlay:
+    path = model_path(run, kind, site)
+    data = next(data for data in run.setting.sites if data.site.name == site)
+    test = next(test for test in run.cache.test[site] if test.name == case)
+    row = Row(run.study.name, run.entry.name, run.seed, run.study.rounds, kind, "")
+    model = load_model(path, run.device)
+    rows, _, prediction = next(score_model(model, run.setting, data, [test], row=row))
+    dices = [one.dice for one in rows if one.dice == one.dice]
+    return Overlay(
+        title=title,
+        site=site,
+        case=case,
+        dice=float(np.mean(dices)) if dices else float("nan"),
+        image=test.scan,
+        reference=test.reference,
+        prediction=prediction,
+        labels=run.setting.labels,
+        spacing_mm=test.spacing_mm,
+        orientation="".join(nib.orientations.aff2axcodes(test.geometry.affine)),
+        model=path.stem,
+    )
+
+
+def model_path(run: Run, kind: str, site: str) -> Path:
+    """The file of a run's model: `kind` of `site`, or the one model of all sites."""
+    if kind == "personal":
+        return run.folder / "sites" / site / "personal.safetensors"
+    name = f"local-{site}" if kind == "local" else kind
+    return run.folder / "models" / f"{name}.safetensors"

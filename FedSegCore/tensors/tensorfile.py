@@ -1,0 +1,102 @@
+"""One format for message, checkpoint and model: safetensors with a JSON header and a content hash.
+
+The bytes are a function of header and tensors alone (no time, host or path), so equal content is an equal
+file. The hash covers names, types, shapes, values and header: a file altered by hand is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from FedSegCore.errors import ModelFileError, RunError
+from FedSegCore.tensors.header import FORMAT, KEY, check_header
+
+
+def pack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
+    """Serialise tensors with a JSON-able header; tensors are stored as contiguous CPU copies."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    full = {**header, "format": FORMAT}
+    full["sha256"] = _digest(plain, full)
+    data: bytes = safetensors.torch.save(plain, {KEY: _canonical(full)})
+    return data
+
+
+def unpack(data: bytes, source: str = "message") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read what `pack` wrote: (header, tensors).
+
+    Raises:
+        ModelFileError: truncated, foreign, altered, or of another format version.
+    """
+    try:
+        tensors = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError):
+        raise ModelFileError(
+            f"{source} is truncated or not a FedSeg file.", "Fetch the file again."
+        ) from None
+    length = int.from_bytes(data[:8], "little")
+    header = check_header(json.loads(data[8 : 8 + length]).get("__metadata__"), source)
+    if header.get("sha256") != _digest(tensors, header):
+        raise ModelFileError(
+            f"{source} was altered after it was written: its content does not match its sha256.",
+            "Fetch the file again from where it was published.",
+        )
+    return header, tensors
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write a FedSeg file atomically."""
+    write_atomic(path, pack(tensors, header))
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a FedSeg file: (header, tensors). Raises ModelFileError as `unpack` does."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
+    return unpack(data, str(path))
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write bytes so that a reader, or a restart after a crash, sees the old file or the new one, never half.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written to; the old file is untouched.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(
+            f"{path} could not be written: {error.strerror}.",
+            "Free some space or choose another folder; what was written before is intact.",
+        ) from error
+
+
+def _canonical(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(_canonical({k: v for k, v in header.items() if k != "sha256"}).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

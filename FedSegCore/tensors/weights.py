@@ -1,0 +1,100 @@
+"""Weights and their algebra: named tensors, copied, loaded, averaged by name.
+
+Weights are always CPU copies with storage of their own. Live tensors of a model that is trained further
+must never be kept as values (IOP-FL's official code keeps them, and the next site overwrites them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from FedSegCore.errors import FedSegError
+
+Weights: TypeAlias = Mapping[str, Tensor]
+"""Tensors by their name in the model's state, parameters and buffers alike."""
+
+Share: TypeAlias = "float | Mapping[str, Tensor | float]"
+"""A weight in an average: one number, or one number or broadcastable tensor for each name (0: no owner)."""
+
+
+def copy(weights: Weights) -> dict[str, Tensor]:
+    """CPU copies that share no storage with `weights`."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
+
+
+def of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of a model's whole state: parameters and buffers."""
+    return copy(model.state_dict())
+
+
+def select(weights: Weights, names: Iterable[str]) -> dict[str, Tensor]:
+    """The entries called `names`, in the order of `weights`."""
+    wanted = frozenset(names)
+    return {name: tensor for name, tensor in weights.items() if name in wanted}
+
+
+def load(model: nn.Module, weights: Weights) -> None:
+    """Copy each tensor into the model's entry of the same name; other entries stay as they are.
+
+    Raises:
+        FedSegError: a name that the model lacks, or another shape.
+    """
+    state = model.state_dict()
+    for name, tensor in weights.items():
+        if name not in state:
+            raise FedSegError(f'The model has no entry "{name}".', "Use weights of the same network.")
+        if state[name].shape != tensor.shape:
+            raise FedSegError(
+                f'"{name}" has shape {tuple(tensor.shape)}, but the model has {tuple(state[name].shape)}.',
+                "Use weights of the same network.",
+            )
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            state[name].copy_(tensor)
+
+
+def weighted_mean(old: Weights, items: Iterable[tuple[Weights, Share]]) -> dict[str, Tensor]:
+    """The weighted mean of each named tensor, Σ w·t / Σ w.
+
+    Sums are kept in float64 and only one item is held at a time. A share may be a tensor that broadcasts
+    against its entry (a weight for each filter). Where the weights sum to 0 the old value stays. Integers
+    (counters of batch norm) are never averaged: the largest contributed value is taken.
+
+    Args:
+        old: the values before; their names, shapes and types are the result's.
+        items: pairs of weights and share; weights may lack names, which then do not contribute.
+    """
+    sums = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in old.items()}
+    totals = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in old.items()}
+    integers = {name: tensor.clone() for name, tensor in old.items() if not tensor.is_floating_point()}
+    for weights, share in items:
+        for name, tensor in weights.items():
+            part = share if isinstance(share, float | int) else share.get(name, 0.0)
+            if name in integers:
+                integers[name] = torch.maximum(integers[name], tensor)
+                continue
+            part = torch.as_tensor(part, dtype=torch.float64)
+            # 0 x NaN is NaN: what does not contribute must not be multiplied in.
+            sums[name] += torch.where(part > 0, tensor.double() * part, 0.0)
+            totals[name] += part
+    mean: dict[str, Tensor] = {}
+    for name, tensor in old.items():
+        if name in integers:
+            mean[name] = integers[name]
+            continue
+        total = totals[name]
+        average = sums[name] / torch.where(total > 0, total, 1.0)
+        mean[name] = torch.where(total > 0, average, tensor.double()).to(tensor.dtype)
+    return mean
+
+
+def mix(first: Weights, second: Weights, momentum: float) -> dict[str, Tensor]:
+    """momentum · first + (1 − momentum) · second, integers copied from `second`; IOP-FL's moving average."""
+    return {
+        name: torch.lerp(tensor, first[name], momentum) if tensor.is_floating_point() else tensor.clone()
+        for name, tensor in second.items()
+    }

@@ -1,0 +1,65 @@
+"""`fedseg check`: every problem of a dataset folder, and its passport."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from FedSegCore.console import Console
+from FedSegCore.data.problem import Problem
+from FedSegCore.errors import UsageError, nearest
+
+
+def run(arguments: Namespace, console: Console) -> int:
+    """Exit 0 where nothing but warnings was found, 1 with errors."""
+    if (arguments.study is None) != (arguments.site is None):
+        raise UsageError("--study and --site belong together.", "Give both, or neither.")
+    problems, lines = _inspect(arguments)
+    for problem in problems:
+        console.emit(
+            "problem", **{name: getattr(problem, name) for name in ("file", "severity", "message", "fix")}
+        )
+        console.say(f"{problem.severity}: {problem.file}: {problem.message} {problem.fix}".rstrip())
+    errors = sum(problem.severity == "error" for problem in problems)
+    for line in lines:
+        console.say(line)
+    console.say(f"{errors} errors, {len(problems) - errors} warnings")
+    console.result(
+        {"errors": errors, "warnings": len(problems) - errors, "passport": lines}, path=arguments.dataset
+    )
+    return 1 if errors else 0
+
+
+def _inspect(arguments: Namespace) -> tuple[Sequence[Problem], list[str]]:
+    from FedSegCore.data.check import examine_dataset
+
+    if arguments.study is None:
+        examination = examine_dataset(arguments.dataset)
+        return examination.problems, examination.passport.lines()
+    from FedSegCore.data.case import read_dataset
+    from FedSegCore.data.siteview import check_site_view
+    from FedSegCore.errors import InputError
+    from FedSegCore.study import read_study
+
+    study = read_study(arguments.study)
+    sites = {site.name: site for site in study.sites}
+    if arguments.site not in sites:
+        raise UsageError(f'The study has no site "{arguments.site}".', nearest(arguments.site, sites))
+    site = sites[arguments.site]
+    examination = examine_dataset(arguments.dataset, modalities=site.modalities)
+    try:
+        dataset = read_dataset(arguments.dataset)
+    except InputError:
+        return examination.problems, examination.passport.lines()  # its problems are listed already
+    view = check_site_view(
+        dataset,
+        study_labels=study.labels or site.labels or (*site.label_map, *dataset.labels.names),
+        labels=site.labels,
+        label_map=site.label_map,
+        modalities=site.modalities,
+        cases=site.cases,
+        test_cases=site.test_cases,
+        limit=site.limit,
+        trains=site.role != "outside",
+    )
+    return [*examination.problems, *view], examination.passport.lines()

@@ -1,0 +1,133 @@
+"""`fedseg evaluate`: segmentations against references, structure by structure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from FedSegCore.console import Console
+from FedSegCore.data.io import find_images, image_stem, read_volume
+from FedSegCore.data.volume import Volume, same_grid
+from FedSegCore.errors import DataError
+
+COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd_1mm")
+
+
+def run(arguments: Namespace, console: Console) -> int:
+    """Score every segmentation that has a reference of the same name."""
+    pairs = find_pairs(arguments.predictions, arguments.labels)
+    names = label_names(arguments.labels)
+    rows = [
+        row for case, prediction, reference in pairs for row in score_pair(case, prediction, reference, names)
+    ]
+    if arguments.csv is not None:
+        write_csv(arguments.csv, rows)
+    means = {}
+    for label in dict.fromkeys(row["label"] for row in rows):
+        means[label] = {metric: _mean(rows, label, metric) for metric in COLUMNS[2:]}
+        dice, hd95, nsd = (means[label][metric] for metric in COLUMNS[2:])
+        console.say(f"{label:24s} Dice {dice:.3f}  HD95 {hd95:.2f} mm  NSD(1 mm) {nsd:.3f}")
+    undefined = sum(math.isnan(row["dice"]) for row in rows)
+    console.say(
+        f"{len(pairs)} cases; {undefined} scores undefined (structure absent in both, left out of the means)"
+    )
+    console.result({"cases": len(pairs), "undefined": undefined, "means": means}, path=arguments.csv)
+    return 0
+
+
+def find_pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
+    """(case, prediction, reference), matched by file name without suffix.
+
+    Raises:
+        DataError: missing paths, or a prediction without a reference.
+    """
+    for path in (predictions, labels):
+        if not path.exists():
+            raise DataError(f"There is no file or folder {path}.", "Check the path.")
+    if predictions.is_file() and labels.is_file():
+        return [(image_stem(predictions), predictions, labels)]
+    references = {image_stem(path): path for path in ([labels] if labels.is_file() else find_images(labels))}
+    found = [predictions] if predictions.is_file() else find_images(predictions)
+    if not found:
+        raise DataError(f"{predictions} holds no segmentation.", "Give a folder of label maps.")
+    missing = [path.name for path in found if _case(path, references) is None]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(found)} segmentations have no reference in {labels}, such as {missing[0]}.",
+            "A reference has the segmentation's file name.",
+        )
+    return [(case, path, references[case]) for path in found if (case := _case(path, references)) is not None]
+
+
+def _case(path: Path, references: Mapping[str, Path]) -> str | None:
+    """The reference's name: the same stem, or without nnU-Net's channel number."""
+    stem = image_stem(path)
+    short = stem[:-5] if stem[-5:-4] == "_" and stem[-4:].isdigit() else stem
+    return next((name for name in (stem, short) if name in references), None)
+
+
+def label_names(labels: Path) -> dict[int, str]:
+    """Names from the dataset.json beside the labels, where there is one; else the values are the names."""
+    for folder in (labels, labels.parent, labels.parent.parent):
+        if (folder / "dataset.json").is_file():
+            from FedSegCore.data.case import read_dataset
+
+            values = read_dataset(folder).labels.values
+            return {numbers[0]: name for name, numbers in values.items() if len(numbers) == 1}
+    return {}
+
+
+def score_pair(
+    case: str, prediction: Path, reference: Path, names: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """The rows of one case: every value that the reference or the segmentation holds, or that has a name.
+
+    Raises:
+        DataError: the two lie on different grids.
+    """
+    from FedSegCore.learning.metrics import score_case
+
+    found, truth = read_volume(prediction), read_volume(reference)
+    _check_grid(case, found, truth)
+    values = sorted({*np.unique(truth.array).astype(int), *np.unique(found.array).astype(int), *names} - {0})
+    labels = [names.get(value, str(value)) for value in values]
+    scores = score_case(
+        np.stack([found.array == value for value in values]) if values else np.zeros((0, *found.shape), bool),
+        np.stack([truth.array == value for value in values]) if values else np.zeros((0, *found.shape), bool),
+        labels=labels,
+        spacing_mm=tuple(float(side) for side in truth.spacing_mm),
+    )
+    return [{"case": case, **{c: getattr(score, c) for c in COLUMNS[1:]}} for score in scores]
+
+
+def _check_grid(case: str, found: Volume, truth: Volume) -> None:
+    if not same_grid(found.shape, found.affine, other_shape=truth.shape, other_affine=truth.affine):
+        raise DataError(
+            f"{case}: segmentation {found.shape} and reference {truth.shape} lie on different grids.",
+            "Resample one onto the other's grid first.",
+        )
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One row a case and structure; undefined numbers are empty."""
+    from FedSegCore.tensors.tensorfile import write_atomic
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows
+    )
+    write_atomic(path, text.getvalue().encode())
+
+
+def _mean(rows: list[dict[str, Any]], label: str, metric: str) -> float:
+    values = [row[metric] for row in rows if row["label"] == label and not math.isnan(row[metric])]
+    return sum(values) / len(values) if values else math.nan

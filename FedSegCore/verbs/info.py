@@ -1,0 +1,78 @@
+"""`fedseg info`: what a file is, answered without torch."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from FedSegCore.console import Console
+from FedSegCore.errors import DataError, StudyError
+from FedSegCore.tensors.header import read_header, tensor_shapes
+
+
+def run(arguments: Namespace, console: Console) -> int:
+    """Tell what a model, checkpoint, message, study or dataset says of itself."""
+    facts = describe(arguments.file)
+    for key, value in facts.items():
+        console.say(f"{key:12s} {_text(value)}")
+    console.result(facts, path=arguments.file)
+    return 0
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """The facts that a person looks for first.
+
+    Raises:
+        InputError: missing, or none of the kinds that FedSeg knows.
+    """
+    if path.is_dir() or path.name == "dataset.json":
+        return _dataset(path if path.is_dir() else path.parent)
+    if not path.exists():
+        raise DataError(f"There is no file {path}.", "Check the path.")
+    return _study(path) if path.suffix == ".toml" else _tensors(path)
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    header, shapes = read_header(path), tensor_shapes(path)
+    numbers = 0
+    for shape in shapes.values():
+        size = 1
+        for side in shape:
+            size *= side
+        numbers += size
+    kind = header.pop("kind", None) or ("checkpoint" if "digest" in header else "message")
+    return {"kind": kind, **header, "tensors": len(shapes), "numbers": numbers, "bytes": path.stat().st_size}
+
+
+def _study(path: Path) -> dict[str, Any]:
+    """The study's own words; `fedseg simulate --dry-run` checks them, which takes torch."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not valid TOML: {error}.", "Correct the file there.") from None
+    sites = raw.pop("site", [])
+    told = [f"{site.get('name')} ({site.get('role', 'member')})" for site in sites if isinstance(site, dict)]
+    return {"kind": "study", **raw, "sites": told}
+
+
+def _dataset(folder: Path) -> dict[str, Any]:
+    from FedSegCore.data.case import read_dataset
+
+    dataset = read_dataset(folder)
+    return {
+        "kind": "dataset",
+        "name": dataset.name,
+        "channels": list(dataset.channel_names),
+        "labels": {name: list(values) for name, values in dataset.labels.values.items()},
+        "training": len(dataset.training),
+        "validation": len(dataset.validation),
+        "test": len(dataset.test),
+        "licence": dataset.licence,
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

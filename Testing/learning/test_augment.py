@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from FedSegCore.data.batches import Batch
+from FedSegCore.errors import StudyError
+from FedSegCore.learning.augment import AUGMENTS, augment
+from FedSegCore.learning.losses import dice_ce
+from FedSegCore.nets.unet import Network, build
+
+
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(3, 1, 8, 8, 8, generator=generator)
+    target = (torch.rand(3, 2, 8, 8, 8, generator=generator) < 0.4).to(torch.uint8)
+    return Batch(image, target, torch.ones(3, 2, dtype=torch.bool))
+
+
+def augmented(kind: str, *, seed: int = 0, spatial: bool = False, probability: float = 1.0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    return augment(batch(), kind, generator=generator, probability=probability, spatial=spatial)
+
+
+@pytest.mark.parametrize("kind", ["gin", "classic"])
+def test_intensity_augmentation_changes_images_and_never_targets(kind: str) -> None:
+    new = augmented(kind)
+    assert not torch.equal(new.image, batch().image)
+    assert torch.equal(new.target, batch().target)
+    assert torch.equal(new.annotated, batch().annotated)
+
+
+def test_none_without_moves_is_the_batch_itself() -> None:
+    assert torch.equal(augmented("none").image, batch().image)
+
+
+@pytest.mark.parametrize("kind", AUGMENTS)
+def test_the_same_seed_gives_the_same_batch(kind: str) -> None:
+    one, two = augmented(kind, spatial=True), augmented(kind, spatial=True)
+    assert torch.equal(one.image, two.image)
+    assert torch.equal(one.target, two.target)
+
+
+def test_moves_are_the_same_whatever_the_intensities() -> None:
+    targets = [augmented(kind, spatial=True).target for kind in AUGMENTS]
+    assert all(torch.equal(target, targets[0]) for target in targets)
+
+
+def test_an_unknown_kind_names_the_nearest() -> None:
+    with pytest.raises(StudyError) as raised:
+        augmented("clasic")
+    assert '"classic"' in raised.value.fix
+
+
+@pytest.mark.parametrize("kind", AUGMENTS)
+def test_a_whole_step_runs_on_the_meta_device(kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    table = Network(channels=(2, 4))
+    net = build(table, dims=3, in_channels=1, out_channels=2, generator=generator).to("meta")
+    moved = augment(batch().to("meta"), kind, generator=generator, probability=1.0, spatial=True)
+    dice_ce(net(moved.image), moved.target, moved.annotated).backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
