@@ -59,6 +59,21 @@ class ModelFileError(InputError):
     """A model, message or checkpoint file is truncated, foreign, altered or from another version."""
 
 
+class StorageError(InputError):
+    """A file could not be written; what was written before is intact.
+
+    Args:
+        path: the file.
+        error: what the system said.
+    """
+
+    def __init__(self, path: object, error: OSError) -> None:
+        super().__init__(
+            f"{path} could not be written: {error.strerror or error}.",
+            "Free some space or choose another folder; what was written before is intact.",
+        )
+
+
 class RunError(FedSegError):
     """The run itself could not go on."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from FedSegCore.data.geometry import Geometry
 from FedSegCore.data.io import read_volume
+from FedSegCore.data.segments import read_label_map
 from FedSegCore.inference.modelfile import Model
 from FedSegCore.inference.segment import segment_prepared
 from FedSegCore.learning.metrics import score_case
@@ -52,7 +53,8 @@ def _read(setting: Setting, data: SiteData, place: int) -> TestCase:
     prepared = setting.plan.prepare(volumes, [data.dataset.channel_names[channel] for channel in owned])
     image = torch.zeros(len(data.sources), *prepared.image.shape[1:])
     image[[source is not None for source in data.sources]] = torch.from_numpy(prepared.image)
-    reference = data.dataset.labels.encode(read_volume(case.label).array, data.annotation.groups)
+    label = read_label_map(case.label, data.dataset.labels, like=volumes[0])
+    reference = data.dataset.labels.encode(label.array, data.annotation.groups)
     first = volumes[0]
     x, y, z = (float(side) for side in first.spacing_mm)
     return TestCase(

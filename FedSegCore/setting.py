@@ -80,7 +80,7 @@ class Setting:
     def network(self, norm: Norm) -> Network:
         """The study's network; channels that it does not give double from level to level of the plan's depth."""
         table = self.study.network
-        channels = table.channels or tuple(min(32 * 2**level, 256) for level in range(self.depth))
+        channels = table.channels or tuple(min(16 * 2**level, 256) for level in range(self.depth))
         return Network(kind=table.kind, channels=channels, norm=table.norm or norm)
 
     def cache(self, data: SiteData, cases: Sequence[Case]) -> tuple[CachedCase, ...]:

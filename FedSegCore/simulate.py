@@ -5,79 +5,31 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from FedSegCore.cards import write_cards
-from FedSegCore.data.batches import Batches, CachedCase
 from FedSegCore.errors import UsageError
-from FedSegCore.federation import wire
-from FedSegCore.federation.client import Client
-from FedSegCore.federation.inprocess import InProcess
-from FedSegCore.federation.ledger import Ledger, read_lines
-from FedSegCore.federation.method import ClientInfo, Published, Site
+from FedSegCore.federation.ledger import read_lines
 from FedSegCore.federation.rounds import Emit, conclude, federate
-from FedSegCore.federation.seeds import generator
-from FedSegCore.federation.store import ClientStore, ServerStore
-from FedSegCore.federation.transport import Transport
-from FedSegCore.inference.modelfile import Member, Model, ModelHeader, load_model, save_model
-from FedSegCore.learning.train import Training
-from FedSegCore.methods.registry import Named, named
-from FedSegCore.nets.unet import build
+from FedSegCore.federation.store import ServerStore
+from FedSegCore.inference.modelfile import Model, ModelHeader, load_model
+from FedSegCore.methods.registry import named
+from FedSegCore.participants import make_transport, server_site
+from FedSegCore.publishing import write_models
 from FedSegCore.report.scores import Score, read_scores, write_scores
-from FedSegCore.scoring import Row, TestCase, read_test_cases, score_model
-from FedSegCore.setting import Setting, SiteData, read_setting
+from FedSegCore.reporting import report
+from FedSegCore.run import Run, read_cache
+from FedSegCore.scoring import Row, score_model
+from FedSegCore.setting import SiteData, read_setting
 from FedSegCore.study import NetworkTable, Study
 from FedSegCore.tensors import tensorfile
-from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.tensorfile import write_atomic
 from FedSegCore.tensors.weights import Weights
-
-
-@dataclass(frozen=True)
-class Joining:
-    """What a site sends when it joins: who it is and the pooled numbers that the plan is made from."""
-
-    name: str
-    modalities: Sequence[str]
-    labels: Sequence[str]
-    num_cases: int
-    passport: Mapping[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Cache:
-    """What all runs of a study share: prepared cases in memory."""
-
-    training: Mapping[str, tuple[CachedCase, ...]]
-    validation: Mapping[str, tuple[CachedCase, ...]]
-    test: Mapping[str, tuple[TestCase, ...]]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One method with one seed.
-
-    Args:
-        start: the first weights; none: drawn from the seed.
-    """
-
-    setting: Setting
-    cache: Cache
-    entry: Named
-    seed: int
-    folder: Path
-    device: torch.device
-    start: Weights = field(default_factory=dict)
-
-    @property
-    def study(self) -> Study:
-        """The study that the run is part of."""
-        return self.setting.study
 
 
 def simulate(
@@ -115,13 +67,12 @@ def simulate(
         for method in study.methods
         for seed in study.seeds
     ]
-    for run in runs:
-        if not (run.folder / "models" / "index.json").is_file():
-            execute(run, emit)
+    missing = [run for run in runs if not (run.folder / "models" / "index.json").is_file()]
+    timed = with_eta(emit, rounds=study.rounds * len(missing))
+    for run in missing:
+        execute(run, timed)
     scores = [score for run in runs for score in read_scores(run.folder / "scores.csv")]
     write_scores(out / "scores.csv", scores)
-    from FedSegCore.reporting import report
-
     page = report(setting, runs, out, scores=scores, seconds=time.monotonic() - started)
     return {
         "models": sorted(str(path) for run in runs for path in (run.folder / "models").glob("*.safetensors")),
@@ -146,6 +97,27 @@ def read_start(path: Path) -> tuple[ModelHeader, Weights]:
             "Start from a model of one network, such as a personal or local one.",
         )
     return header, weights
+
+
+def with_eta(emit: Emit, *, rounds: int) -> Emit:
+    """The same events, each `round` followed by the progress of all `rounds` and the time that is left."""
+    started, done = time.monotonic(), 0
+
+    def tell(event: str, **fields: Any) -> None:
+        nonlocal done
+        emit(event, **fields)
+        if event == "round":
+            done += 1
+            eta_s = (time.monotonic() - started) / done * (rounds - done)
+            emit(
+                "progress",
+                stage="train",
+                value=done / rounds,
+                message=f"{done} of {rounds} rounds",
+                eta_s=eta_s,
+            )
+
+    return tell
 
 
 def prepare_folder(out: Path, study: Study, *, resume: bool) -> None:
@@ -175,23 +147,8 @@ def run_folder(out: Path, study: Study, method: str, seed: int) -> Path:
     return out / "runs" / f"{method}-seed{seed}"
 
 
-def read_cache(setting: Setting) -> Cache:
-    """Read and prepare every case once."""
-    trained = [data for data in setting.sites if data.site.role != "outside"]
-    return Cache(
-        training={data.site.name: setting.cache(data, data.training) for data in trained},
-        validation={data.site.name: setting.cache(data, _labelled(data)) for data in trained},
-        test={data.site.name: read_test_cases(setting, data) for data in setting.sites},
-    )
-
-
-def _labelled(data: SiteData) -> list[Any]:
-    return [case for case in data.validation if case.label is not None]
-
-
 def execute(run: Run, emit: Emit) -> None:
     """Rounds, final exchange, models, scores, cards; continues where an interrupted run stopped."""
-    emit("progress", stage="train", value=0.0, message=f"{run.entry.name}, seed {run.seed}", eta_s=None)
     study, method = run.study, run.entry.method
     server, transport = server_site(run), make_transport(run)
     members = len(transport.clients())
@@ -225,155 +182,6 @@ def _facts(run: Run) -> dict[str, Any]:
             "precision": run.study.train.precision,
         },
     }
-
-
-def server_site(run: Run) -> Site:
-    """The server's end: the study's first weights and no data."""
-    modalities = tuple(name for choices in run.setting.inputs for name in choices)
-    info = ClientInfo("server", modalities, run.setting.labels, 0)
-    return _site(run, info, training=training_of(run))
-
-
-def training_of(run: Run) -> Training:
-    """The study's training with the method's own augmentation where the study gives none."""
-    train = run.study.train
-    return replace(train, augment=train.augment or run.entry.augment)  # type: ignore[arg-type]
-
-
-def make_transport(run: Run) -> Transport:
-    """The members in this process; for `central` one client that holds all their cases."""
-    if run.entry.pooled:
-        return InProcess(
-            {"central": _client(run, _pooled(run), run.folder / "sites" / "central" / "ledger.jsonl")}
-        )
-    ledger = run.folder / "ledger.jsonl"
-    members = run.setting.with_role("member")
-    clients = {data.site.name: _client(run, _member(run, data), ledger) for data in members}
-    if not ledger.exists() or not ledger.stat().st_size:
-        for data in members:
-            _join(run, data, Ledger(ledger))
-    return InProcess(clients)
-
-
-def _join(run: Run, data: SiteData, ledger: Ledger) -> None:
-    info, passport = data.info, run.setting.passports[data.site.name]
-    joining = Joining(info.name, info.modalities, info.labels, info.num_cases, passport.to_dict())
-    ledger.record(wire.encode(joining), site=info.name, round_number=0, kind="join")
-
-
-def _member(run: Run, data: SiteData) -> Site:
-    name = data.site.name
-    return _site(run, data.info, training=training_of(run), cases=run.cache.training[name],
-                 validation=run.cache.validation[name], publish=data.site.publish_personal)  # fmt: skip
-
-
-def _pooled(run: Run) -> Site:
-    """All members' cases at one place; unannotated structures are masked, or background if the study says so."""
-    cache, members = run.cache, run.setting.with_role("member")
-    cases = [case for data in members for case in cache.training[data.site.name]]
-    if not run.entry.masked:
-        cases = [replace(case, annotated=torch.ones_like(case.annotated)) for case in cases]
-    validation = tuple(case for data in members for case in cache.validation[data.site.name])
-    modalities = tuple(name for choices in run.setting.inputs for name in choices)
-    info = ClientInfo("central", modalities, run.setting.labels, len(cases))
-    return _site(run, info, training=training_of(run), cases=cases, validation=validation)
-
-
-def _site(
-    run: Run,
-    info: ClientInfo,
-    *,
-    training: Training,
-    cases: Sequence[CachedCase] = (),
-    validation: tuple[CachedCase, ...] = (),
-    publish: bool = False,
-) -> Site:
-    plan = run.setting.plan
-    model = build(
-        run.setting.network(run.entry.norm),
-        dims=plan.dims,
-        in_channels=len(run.setting.inputs),
-        out_channels=len(run.setting.labels),
-        generator=generator(run.seed, "weights"),
-    )
-    algebra.load(model, run.start)
-    batches = None
-    if cases:
-        batches = Batches(cases, patch=plan.patch, batch_size=training.batch_size, dims=plan.dims)
-    return Site(info, run.setting.labels, plan.patch, model.to(run.device), training,
-                generator(run.seed, "site", info.name), batches, validation, publish)  # fmt: skip
-
-
-def _client(run: Run, site: Site, ledger: Path) -> Client:
-    name = site.info.name
-    own = site.info.labels
-    header = model_header(
-        run, f"{run.entry.own}-{name}", known=own, owned=site.info.modalities, sites=(site.info,)
-    )
-    store = ClientStore(run.folder / "sites" / name)
-    return Client(
-        run.entry.method, site, seed=run.seed, store=store, ledger=Ledger(ledger), header=header.to_dict()
-    )
-
-
-def model_header(
-    run: Run, name: str, *, known: Sequence[str], owned: Sequence[str], sites: Sequence[ClientInfo],
-    members: Sequence[ClientInfo] = (),
-) -> ModelHeader:  # fmt: skip
-    """What a model of this run says of itself."""
-    setting = run.setting
-    licences = {data.site.name: data.dataset.licence for data in setting.sites}
-    return ModelHeader(
-        study=run.study.name,
-        method=run.entry.name,
-        name=name,
-        labels=tuple((label, setting.values[label]) for label in setting.labels),
-        known=tuple(label for label in setting.labels if label in known),
-        overlapping=setting.overlapping,
-        inputs=setting.inputs,
-        owned=tuple(owned),
-        plan=setting.plan,
-        network=setting.network(run.entry.norm),
-        sites=tuple((info.name, info.num_cases) for info in sites),
-        licences=tuple(dict.fromkeys(licences[i.name] for i in sites if licences.get(i.name))),
-        members=tuple(Member(info.name, info.labels) for info in members),
-    )
-
-
-def write_models(run: Run, published: Mapping[str, Published]) -> list[Path]:
-    """Model files: what was published, and each site's own where the method makes one."""
-    infos = {data.site.name: data.info for data in run.setting.with_role("member")}
-    everyone = list(infos.values())
-    known = {label for info in everyone for label in info.labels}
-    modalities = tuple(name for choices in run.setting.inputs for name in choices)
-    paths = []
-    for name, model in published.items():
-        owner = infos.get(name.removeprefix("personal-")) if name.startswith("personal-") else None
-        title = "central" if run.entry.pooled else name
-        header = model_header(
-            run,
-            title,
-            known=owner.labels if owner else tuple(known),
-            owned=owner.modalities if owner else modalities,
-            sites=(owner,) if owner else everyone,
-            members=model.members,
-        )
-        paths.append(run.folder / "models" / f"{title}.safetensors")
-        save_model(paths[-1], model.weights, header)
-    for name in infos if not run.entry.pooled else ():
-        own = run.folder / "sites" / name / "personal.safetensors"
-        if own.is_file():
-            paths.append(_own_model(run, own, name))
-    return paths
-
-
-def _own_model(run: Run, own: Path, site: str) -> Path:
-    """A local model stands among the published ones, for nothing federated is in it; a personal one stays."""
-    if run.entry.own != "local":
-        return own
-    target = run.folder / "models" / f"local-{site}.safetensors"
-    write_atomic(target, own.read_bytes())
-    return target
 
 
 def score_run(run: Run, paths: Sequence[Path]) -> Iterator[Score]:

@@ -119,7 +119,7 @@ def parse_study(raw: Mapping[str, Any], folder: Path) -> Study:
     values = dict(raw)
     for one, many in (("method", "methods"), ("seed", "seeds")):
         if one in values and many in values:
-            raise StudyError(f"The study gives both {one} and {many}.", f"Keep one of the two.")
+            raise StudyError(f"The study gives both {one} and {many}.", "Keep one of the two.")
         if one in values:
             values[many] = [values.pop(one)]
     sites = values.pop("site", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ SMALLEST_BOTTLENECK = 4
 """Voxels a side that the deepest level should keep."""
 
 _FIELDS = ("dims", "orientation", "spacing_mm", "patch", "intensity")
-_LARGE, _TYPICAL = 0.95, 0.5
+_MOST, _TYPICAL = 0.75, 0.5
 _WINDOW_QUANTILES, _WINDOW_STEP, _HU_RANGE = (0.005, 0.995), 10.0, (-1024.0, 3071.0)
 
 
@@ -33,11 +34,11 @@ def auto_plan(
 ) -> tuple[Plan, int]:
     """Chooses what a study left open.
 
-    spacing: the pooled median an axis, every case counting once. patch: the field of view that nearly all
-    cases fit into (95th percentile), or where that exceeds the voxel budget the median one, shrunk to the
-    budget; each side the nearest multiple of what the network halves. depth: the deepest of 3 to 5 levels
-    whose bottleneck keeps 4 voxels a side. intensity: the plan's rule for each modality; a window is
-    widened to hold the labelled voxels' 0.5 to 99.5 % (their pooled quantiles).
+    spacing: the pooled median an axis, every case counting once. patch: holds the whole field of view of
+    three quarters of the cases, or where that exceeds the voxel budget the median one, shrunk to the
+    budget; each side is rounded up to a multiple of what the network halves. depth: the deepest of 3 to 5
+    levels whose bottleneck keeps 4 voxels a side. intensity: the plan's rule for each modality; a window
+    is widened to hold the labelled voxels' 0.5 to 99.5 % (their pooled quantiles).
 
     Args:
         passports: of the sites that train; those without training cases do not count.
@@ -71,7 +72,7 @@ def auto_plan(
         chosen["patch"] = given["patch"]
         depth = _depth_of(given["patch"])
     else:
-        large, typical = (_sides(members, axes, spacing_mm, quantile=q) for q in (_LARGE, _TYPICAL))
+        large, typical = (_sides(members, axes, spacing_mm, quantile=q) for q in (_MOST, _TYPICAL))
         chosen["patch"], depth = _patch(large, dims=dims) or _patch_within(typical, dims=dims)
     chosen["intensity"] = {**_intensity(members), **given.get("intensity", {})}
     return Plan.from_dict(chosen), depth
@@ -117,10 +118,10 @@ def _axes(orientation: object) -> list[int]:
 
 
 def _patch(sides: Sequence[float], *, dims: int) -> tuple[list[int], int] | None:
-    """The patch nearest to the given sides and the depth for it; None where it exceeds the budget."""
+    """The patch that holds the given sides and the depth for it; None where it exceeds the budget."""
     for depth in reversed(DEPTHS):
         step = 2 ** (depth - 1)
-        patch = [max(step, _nearest_multiple(side, step)) for side in sides]
+        patch = [_multiple(side, step) for side in sides]
         if min(patch) // step >= SMALLEST_BOTTLENECK or depth == DEPTHS[0]:
             return (patch, depth) if _fits(patch, dims=dims) else None
     raise AssertionError("DEPTHS is not empty")
@@ -135,15 +136,13 @@ def _patch_within(sides: Sequence[float], *, dims: int) -> tuple[list[int], int]
     return found
 
 
-def _nearest_multiple(side: float, step: int) -> int:
-    return int(side / step + 0.5) * step
+def _multiple(side: float, step: int) -> int:
+    """The side rounded up to a multiple, less its bin's width: that could lift an exact multiple over it."""
+    return max(1, math.ceil(side * (1.0 - EXTENT_STEP) / step)) * step
 
 
 def _fits(patch: Sequence[int], *, dims: int) -> bool:
-    voxels = 1
-    for side in patch:
-        voxels *= side
-    return voxels <= VOXEL_BUDGET[dims] and max(patch) <= LONGEST_SIDE[dims]
+    return math.prod(patch) <= VOXEL_BUDGET[dims] and max(patch) <= LONGEST_SIDE[dims]
 
 
 def _depth_of(patch: object) -> int:

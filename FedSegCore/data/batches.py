@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from FedSegCore.data.io import read_volume
+from FedSegCore.data.segments import read_label_map
 from FedSegCore.data.volume import same_grid
 from FedSegCore.errors import DataError, nearest
 from FedSegCore.tensors.transfer import to_device
@@ -227,7 +228,7 @@ def cache_case(
             "Add its label to dataset.json, or leave the case out.",
         )
     volumes = [read_volume(case.images[channel]) for channel in owned]
-    label = read_volume(case.label)
+    label = read_label_map(case.label, dataset.labels, like=volumes[0])
     first = volumes[0]
     if not same_grid(label.shape, label.affine, other_shape=first.shape, other_affine=first.affine):
         raise DataError(

@@ -77,13 +77,13 @@ def read_dataset(folder: Path) -> Dataset:
     folder = Path(folder)
     raw = _read_json(folder)
     where = str(folder / "dataset.json")
-    channels = _channel_names(raw, where)
+    channels = channel_names_of(raw, where)
     if "labels" not in raw:
         raise DataError(f"{where} has no `labels`.", 'Add `"labels": {"background": 0, "Liver": 1}`.')
     if "training" in raw or "test" in raw:
         training = _listed(raw, "training", folder=folder, where=where)
     else:
-        training = _found(raw, folder, channels=len(channels))
+        training = found_cases(raw, folder, channels=len(channels))
     validation = _listed(raw, "validation", folder=folder, where=where)
     if "validation" not in raw:
         training, validation = _split(training)
@@ -109,7 +109,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
             f"{folder} has no dataset.json.", "Add one that names the channels, labels and cases."
         )
     try:
-        raw = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_no_key_twice)
+        raw = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=no_key_twice)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}.",
@@ -129,7 +129,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
     return raw
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON would silently keep the last of two labels of one name."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -138,7 +138,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _channel_names(raw: Mapping[str, Any], where: str) -> tuple[str, ...]:
+def channel_names_of(raw: Mapping[str, Any], where: str) -> tuple[str, ...]:
     """`channel_names` (nnU-Net) or `modality` (MSD), as an object by number or as a list."""
     channels = raw.get("channel_names", raw.get("modality"))
     if isinstance(channels, Mapping) and sorted(channels) == sorted(map(str, range(len(channels)))):
@@ -160,10 +160,12 @@ def _listed(raw: Mapping[str, Any], key: str, *, folder: Path, where: str) -> tu
     entries = raw.get(key) or []
     if not isinstance(entries, list):
         raise DataError(f"{where}: `{key}` must be a list of cases.", _FORMAT_FIX)
-    return tuple(_entry(one, folder, where=f"{where}: `{key}` entry {i}") for i, one in enumerate(entries, 1))
+    return tuple(
+        listed_case(one, folder, where=f"{where}: `{key}` entry {i}") for i, one in enumerate(entries, 1)
+    )
 
 
-def _entry(entry: object, folder: Path, *, where: str) -> Case:
+def listed_case(entry: object, folder: Path, *, where: str) -> Case:
     if isinstance(entry, str):
         entry = {"image": entry}
     images = entry.get("image") if isinstance(entry, Mapping) else None
@@ -188,7 +190,7 @@ def _case_name(image: Path, label: Path | None) -> str:
     return _CHANNEL_SUFFIX.sub("", stem)
 
 
-def _found(raw: Mapping[str, Any], folder: Path, *, channels: int) -> tuple[Case, ...]:
+def found_cases(raw: Mapping[str, Any], folder: Path, *, channels: int) -> tuple[Case, ...]:
     """nnU-Net raw style: every CASE with at least one imagesTr/CASE_000C, sorted by name."""
     ending = str(raw.get("file_ending", ".nii.gz"))
     images = folder / "imagesTr"

@@ -85,8 +85,14 @@ def examine_dataset(
         problems += unused_labels(
             scans, listing.labels, names=[n for n in names if n in listing.labels.values]
         )
-    problems += _unreadable_dataset(folder, problems)
-    return Examination(tuple(in_order(problems)), _passport(scans, listing, modalities=modalities))
+    counts = {split: len(cases) for split, cases in listing.cases.items()}
+    try:
+        dataset = read_dataset(folder)
+        counts |= {"training": len(dataset.training), "validation": len(dataset.validation)}
+    except DataError as error:  # what training's own reader refuses, if nothing above has told
+        if not any(one.file == JSON_NAME and one.severity == "error" for one in problems):
+            problems.append(Problem(JSON_NAME, "error", error.message, error.fix or "Correct dataset.json."))
+    return Examination(tuple(in_order(problems)), _passport(scans, listing, counts, modalities=modalities))
 
 
 def _scans(
@@ -117,18 +123,13 @@ def _case_problems(scans: Sequence[CaseScan], listing: Listing) -> Iterator[Prob
             yield from name_problems(path, folder)
 
 
-def _unreadable_dataset(folder: Path, problems: Sequence[Problem]) -> Iterator[Problem]:
-    """What training's own reader refuses and nothing above has told."""
-    if any(problem.file == JSON_NAME and problem.severity == "error" for problem in problems):
-        return
-    try:
-        read_dataset(folder)
-    except DataError as error:
-        yield Problem(JSON_NAME, "error", error.message, error.fix or "Correct dataset.json.")
-
-
-def _passport(scans: Sequence[CaseScan], listing: Listing, *, modalities: Sequence[str] | None) -> Passport:
-    counts: Mapping[str, int] = {split: len(cases) for split, cases in listing.cases.items()}
+def _passport(
+    scans: Sequence[CaseScan],
+    listing: Listing,
+    counts: Mapping[str, int],
+    *,
+    modalities: Sequence[str] | None,
+) -> Passport:
     described = [scan for scan in scans if scan.split != "test"] or scans
     return pool_scans(
         described,

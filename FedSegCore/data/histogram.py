@@ -8,7 +8,7 @@ A grid that every site shares makes pooled quantiles those of the pooled data; a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,8 @@ SPACING_STEP = 0.01  # a spacing's bin is 1 % wide
 EXTENT_STEP = 0.03  # an extent's or a side's bin is 3 % wide
 INTENSITY_STEP = 0.04  # in asinh(intensity / INTENSITY_UNIT)
 INTENSITY_UNIT = 0.01
+_CHUNK = 1 << 22
+_SMALL_RANGE = 1 << 17
 _STEPS = (1.0, 0.5, 0.25, 0.1, 0.05, 0.025, 0.01, 0.005, 0.0025, 0.001)
 
 Counts = Mapping[int, int]
@@ -71,12 +73,45 @@ def round_length(counts: Counts, quantile: float, *, step: float) -> float:
 
 def intensity_counts(values: np.ndarray) -> dict[int, int]:
     """Histogram of finite voxel values of any shape: bin k holds asinh(value / unit) in k -+ 1/2 steps."""
+    return pool(_bins_of(part) for part in _chunks(values))
+
+
+def _bins_of(values: np.ndarray) -> dict[int, int]:
     distinct, counts = _distinct(values)
     with np.errstate(over="ignore"):
         bins = np.rint(np.arcsinh(distinct / INTENSITY_UNIT) / INTENSITY_STEP).astype(np.int64)
-    low = int(bins.min()) if bins.size else 0
+    low = int(bins.min())
     totals = np.bincount(bins - low, weights=counts).astype(np.int64)
     return {low + int(place): int(totals[place]) for place in np.flatnonzero(totals)}
+
+
+def whole_counts(values: np.ndarray) -> dict[int, int]:
+    """How often each whole number occurs in an array of whole numbers (any dtype), ascending."""
+    return pool(_wholes_of(part) for part in _chunks(values))
+
+
+def _wholes_of(values: np.ndarray) -> dict[int, int]:
+    distinct, counts = _distinct(values)
+    if counts.size == values.size:
+        distinct, counts = np.unique(distinct, return_counts=True)
+    return {int(value): int(count) for value, count in zip(distinct, counts, strict=True)}
+
+
+def _chunks(values: np.ndarray) -> Iterator[np.ndarray]:
+    """The values in parts that need little memory."""
+    flat = values.ravel()
+    return (flat[start : start + _CHUNK] for start in range(0, flat.size, _CHUNK))
+
+
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values (float64) and how often each occurs; integers of a small range are counted without sorting."""
+    if np.issubdtype(values.dtype, np.integer):
+        low, high = int(values.min()), int(values.max())
+        if high - low < _SMALL_RANGE:
+            counts = np.bincount(values.astype(np.int64) - low)
+            places = np.flatnonzero(counts)
+            return (places + low).astype(np.float64), counts[places]
+    return values.astype(np.float64), np.ones(values.size, dtype=np.int64)
 
 
 def intensity_quantile(counts: Counts, quantile: float) -> float:
@@ -92,26 +127,6 @@ def per_million(counts: Counts) -> dict[int, int]:
     total = sum(counts.values())
     shares = {position: round(count * 1_000_000 / total) for position, count in sorted(counts.items())}
     return {position: share for position, share in shares.items() if share}
-
-
-def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values (float64) and how often each occurs; integers of a small range are counted without sorting."""
-    flat = values.ravel()
-    if flat.size and np.issubdtype(flat.dtype, np.integer):
-        low, high = int(flat.min()), int(flat.max())
-        if high - low < 1 << 17:
-            counts = np.bincount(flat.astype(np.int64) - low)
-            places = np.flatnonzero(counts)
-            return (places + low).astype(np.float64), counts[places]
-    return flat.astype(np.float64), np.ones(flat.size, dtype=np.int64)
-
-
-def whole_counts(values: np.ndarray) -> dict[int, int]:
-    """How often each whole number occurs in an array of whole numbers (any dtype), ascending."""
-    distinct, counts = _distinct(values)
-    if counts.size == values.size:
-        distinct, counts = np.unique(distinct, return_counts=True)
-    return {int(value): int(count) for value, count in zip(distinct, counts, strict=True)}
 
 
 def packed(histogram: Mapping[int, int]) -> list[list[int]]:

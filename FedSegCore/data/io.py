@@ -16,7 +16,7 @@ from typing import final
 import numpy as np
 
 from FedSegCore.data.volume import Volume, checked_affine
-from FedSegCore.errors import DataError, FedSegError, InputError
+from FedSegCore.errors import DataError, FedSegError, StorageError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".seg.nrrd", ".nrrd", ".mha", ".mhd")
@@ -181,7 +181,7 @@ def replace_file(path: Path, write: Callable[[Path], None], *, suffix: str = "")
     """Lets `write` fill a temporary file in the target's folder, then renames it over the target.
 
     Raises:
-        InputError: the file cannot be written (disk full, no permission); nothing is left behind.
+        StorageError: the file cannot be written (disk full, no permission); nothing is left behind.
     """
     part = path.parent / f".{os.getpid()}-part-{path.name.removesuffix(suffix)}{suffix}"
     try:
@@ -190,9 +190,7 @@ def replace_file(path: Path, write: Callable[[Path], None], *, suffix: str = "")
         part.replace(path)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "the image library could not write it"
-        raise InputError(
-            f"{path} could not be written: {reason}.", "Free some space or choose another output folder."
-        ) from error
+        raise StorageError(path, OSError(0, reason)) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from FedSegCore.data.case import Case, _channel_names, _entry, _found, _no_key_twice
+from FedSegCore.data.case import Case, channel_names_of, found_cases, listed_case, no_key_twice
 from FedSegCore.data.io import find_images, image_stem
 from FedSegCore.data.labels import LabelSet
 from FedSegCore.data.problem import Problem, shown
@@ -58,7 +58,7 @@ def read_listing(folder: Path) -> Listing:
     problems: list[Problem] = []
     read = _load(folder, problems)
     raw = read or {}
-    channels = _tried(lambda: _channel_names(raw, JSON_NAME), problems) if read is not None else None
+    channels = _tried(lambda: channel_names_of(raw, JSON_NAME), problems) if read is not None else None
     labels = _tried(lambda: _label_set(raw), problems) if read is not None else None
     if read is None:
         cases = {"training": (), "validation": (), "test": ()} | _guessed(folder)
@@ -93,7 +93,7 @@ def _load(folder: Path, problems: list[Problem]) -> Mapping[str, Any] | None:
         message, fix = "The file is missing.", "Add a dataset.json that names channels, labels and cases."
     else:
         try:
-            raw = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_no_key_twice)
+            raw = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=no_key_twice)
         except json.JSONDecodeError as broken:
             place = f"line {broken.lineno}, column {broken.colno}"
             message, fix = f"The file is not valid JSON: {broken.msg} at {place}.", "Mend that line."
@@ -120,7 +120,7 @@ def _cases(
     """Every case that can be understood, listed or, in nnU-Net raw style, found."""
     cases = {split: _listed(raw, split, folder=folder, problems=problems) for split in SPLITS}
     if "training" not in raw and "test" not in raw:
-        cases["training"] = _tried(lambda: _found(raw, folder, channels=channels), problems) or ()
+        cases["training"] = _tried(lambda: found_cases(raw, folder, channels=channels), problems) or ()
     return cases
 
 
@@ -149,7 +149,7 @@ def _listed(raw: Mapping[str, Any], split: str, *, folder: Path, problems: list[
         return ()
 
     def read(position: int, entry: object) -> Case | None:
-        return _tried(lambda: _entry(entry, folder, where=f"Entry {position} of `{split}`"), problems)
+        return _tried(lambda: listed_case(entry, folder, where=f"Entry {position} of `{split}`"), problems)
 
     cases = (read(position, entry) for position, entry in enumerate(entries, start=1))
     return tuple(case for case in cases if case is not None)

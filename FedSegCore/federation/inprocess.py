@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import final
 
-from FedSegCore.errors import InputError, RunError, SiteError
+from FedSegCore.errors import SiteError, StorageError
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.method import ClientInfo, Round
 from FedSegCore.federation.transport import Outbox
@@ -37,8 +37,8 @@ def _answer(client: Client, outbox: Outbox, round: Round) -> bytes | SiteError:
         return client.handle(outbox(client.info))
     except SiteError as error:
         return error
-    except (InputError, RunError):
-        # What no other site can make good, such as a full disk, ends the run with its own sentence.
+    except StorageError:
+        # All sites share this machine's disk: going on without one would only lose the next.
         raise
     except Exception as error:
         # A hospital's machine may fail in any way; the study goes on without it and says why.

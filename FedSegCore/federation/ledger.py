@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
+from FedSegCore.errors import StorageError
 from FedSegCore.tensors.header import KEY
 
 
@@ -51,11 +52,18 @@ def ledger_line(data: bytes, *, site: str, round_number: int, kind: str) -> dict
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one JSON line and see it onto the disk."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Append one JSON line and see it onto the disk.
+
+    Raises:
+        StorageError: the disk is full.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(path, error) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
+from FedSegCore.errors import StorageError
 from FedSegCore.federation import wire
 from FedSegCore.federation.ledger import append_line, drop_unfinished_line, read_lines
 from FedSegCore.tensors import tensorfile
@@ -36,7 +37,7 @@ class ClientStore:
         if not numbers:
             return None
         path = self._path(max(numbers))
-        return wire.decode(kind, path.read_bytes(), str(path))
+        return wire.decode_with_header(kind, path.read_bytes(), str(path))[0]
 
     def save(self, state: object, round_number: int) -> None:
         """Write the state after `round_number`; older ones than the one before it go."""
@@ -113,8 +114,16 @@ class Spool(Generic[State]):
         folder.mkdir(parents=True)
 
     def add(self, site: str, data: bytes) -> None:
-        """Keep one reply."""
-        (self.folder / f"{len(self.names)}").write_bytes(data)
+        """Keep one reply.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        path = self.folder / f"{len(self.names)}"
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise StorageError(path, error) from error
         self.names.append(site)
 
     def __iter__(self) -> Iterator[tuple[str, State]]:

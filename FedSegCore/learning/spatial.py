@@ -28,7 +28,7 @@ class SpatialRanges:
         rotation_degrees: each angle is U(-rotation, rotation); one angle in 2-D, three in 3-D.
         scale: the patch is scaled by exp(U(-scale, scale)) as a whole,
         stretch: and by exp(U(-stretch, stretch)) along each axis.
-        translation_voxels: U(-translation, translation) along each axis.
+        translation: U(-translation, translation) of the patch's side along each axis.
         flip_axes: spatial axes that may be mirrored; in RAS the first is left to right.
         flip_probability: chance of each of them.
         probability: chance of a sample to be rotated, scaled and translated.
@@ -37,7 +37,7 @@ class SpatialRanges:
     rotation_degrees: float = 15.0
     scale: float = 0.15
     stretch: float = 0.05
-    translation_voxels: float = 4.0
+    translation: float = 0.08
     flip_axes: tuple[int, ...] = (0,)
     flip_probability: float = 0.5
     probability: float = 0.9
@@ -86,7 +86,7 @@ def draw_spatial(
     signed = 2.0 * torch.rand(len(moved), 4, 3, generator=generator) - 1.0
     rotation = _rotation(signed[:, 0] * math.radians(ranges.rotation_degrees), dims)
     growth = torch.exp(signed[:, 1, :1] * ranges.scale + signed[:, 2, :dims] * ranges.stretch)
-    shift = signed[:, 3, :dims] * ranges.translation_voxels
+    shift = signed[:, 3, :dims] * ranges.translation * torch.tensor(sides)
     return SpatialDraw(flipped, moved, _theta(rotation / growth[:, None, :], shift, sides))
 
 

@@ -170,10 +170,6 @@ def restore_moments(optimizer: torch.optim.Optimizer, named: dict[str, nn.Parame
         moment, _, name = key.partition("/")
         if name in named:
             parameter = named[name]
-            # The counter stays where the optimizer keeps it; the moments lie beside their parameter.
-            where = (
-                torch.device("cpu")
-                if moment == "step" and parameter.device.type == "cpu"
-                else parameter.device
-            )
-            optimizer.state[parameter][moment] = value.to(where, copy=True)
+            # A moment takes its parameter's memory layout too: the fused step walks both as flat memory.
+            place = torch.empty_like(parameter if value.shape == parameter.shape else value, device=parameter.device)
+            optimizer.state[parameter][moment] = place.copy_(value)

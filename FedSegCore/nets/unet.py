@@ -19,10 +19,14 @@ from monai.networks.blocks import Convolution, UnetResBlock, UnetrUpBlock
 from torch import Tensor, nn
 
 from FedSegCore.errors import DataError, StudyError, nearest
+from FedSegCore.nets.norm import keep_layout, memory_format
 
 Norm = Literal["instance", "batch"]
 
 KINDS = ("unet",)
+
+_RARE = -2.0
+"""First bias of the logits: a structure fills an eighth of the image or less, not half of it."""
 
 
 @final
@@ -48,7 +52,9 @@ class Network:
             )
         if self.norm not in get_args(Norm):
             known = get_args(Norm)
-            raise StudyError(f'Expected a norm among {known}, got "{self.norm}".', nearest(str(self.norm), known))
+            raise StudyError(
+                f'Expected a norm among {known}, got "{self.norm}".', nearest(str(self.norm), known)
+            )
         if len(self.channels) < 2 or any(type(c) is not int or c < 1 for c in self.channels):
             raise StudyError(
                 f"Expected network channels as two or more positive whole numbers, got {self.channels!r}.",
@@ -93,6 +99,7 @@ class SegmentationNet(nn.Module):
         self.encoder = Encoder(network, dims=dims, in_channels=in_channels)
         self.decoder = Decoder(network, dims=dims)
         self.head = Convolution(dims, network.channels[0], out_channels, kernel_size=1, conv_only=True)
+        nn.init.constant_(self.head.conv.bias, _RARE)
 
     def forward(self, image: Float[Tensor, "b c *s"]) -> Float[Tensor, "b l *s"]:
         """Logits, one channel a structure; a probability is their sigmoid.
@@ -108,6 +115,7 @@ class SegmentationNet(nn.Module):
                 f"together more than one such block, got {'x'.join(map(str, sides))}.",
                 f"Choose a patch whose sides are multiples of {self.divisor}, or fewer network levels.",
             )
+        image = image.contiguous(memory_format=memory_format(self.dims))
         logits: Tensor = self.head(self.decoder(self.encoder(image)))
         return logits
 
@@ -174,7 +182,9 @@ def build(
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return SegmentationNet(network, dims=dims, in_channels=in_channels, out_channels=out_channels)
+        net = SegmentationNet(network, dims=dims, in_channels=in_channels, out_channels=out_channels)
+    keep_layout(net)
+    return net.to(memory_format=memory_format(dims))  # type: ignore[call-overload, no-any-return]
 
 
 def _norm(network: Network) -> tuple[str, dict[str, Any]]:

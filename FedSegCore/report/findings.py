@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 
 from FedSegCore.report.cases import Arm, undefined_scores
-from FedSegCore.report.inputs import Evidence, ReportInputs
+from FedSegCore.report.inputs import SEED, Evidence, ReportInputs
 from FedSegCore.report.markup import (
     Cell,
     Content,
     Markup,
     details,
     element,
-    figure,
     join,
     left,
     missing,
@@ -23,8 +22,7 @@ from FedSegCore.report.markup import (
     table,
     tile,
 )
-from FedSegCore.report.overlays import draw_overlay, overlay_legend
-from FedSegCore.report.plots import axis_limits, box_panel, interval_mark
+from FedSegCore.report.plots import interval_mark
 from FedSegCore.report.runs import left_out, total, traffic
 from FedSegCore.report.scores import METRICS
 from FedSegCore.report.statistics import Comparison, Interval, gains
@@ -37,6 +35,7 @@ from FedSegCore.report.tables import (
     p_text,
     plural,
     signed,
+    summarize,
 )
 
 NO_SCORES = (
@@ -89,8 +88,9 @@ def versus(evidence: Evidence) -> Markup:
     intro = paragraph(
         "Difference in Dice to ",
         element("strong", base),
-        ", paired by patient. Right of the line is better, left is worse. The bar is the 95\N{NO-BREAK SPACE}% "
-        "bootstrap interval over patients. p is Wilcoxon's signed-rank test, corrected by Holm's method: once over the lines "
+        ", paired by patient. Right of the line is better, left is worse. The bar is the "
+        "95\N{NO-BREAK SPACE}% bootstrap interval over patients. p is Wilcoxon's signed-rank test, corrected "
+        "by Holm's method: once over the lines "
         "\N{LEFT DOUBLE QUOTATION MARK}All sites\N{RIGHT DOUBLE QUOTATION MARK}, once over all single sites.",
         class_="hint",
     )
@@ -101,52 +101,6 @@ def versus(evidence: Evidence) -> Markup:
     return section("gains", title, intro, element("div", *forests, class_="grid wide"))
 
 
-def spread(evidence: Evidence) -> Markup:
-    """Box plots of Dice, one panel a site."""
-    title = "Every patient"
-    values = [value for arm in evidence.means.arms for value in evidence.means.by_case("dice", arm).values()]
-    if not values:
-        return section("patients", title, missing("No Dice to draw."))
-    limits = axis_limits(values)
-    panels = []
-    for index, site in enumerate(evidence.sites):
-        groups = {
-            evidence.titles[arm]: list(evidence.means.by_case("dice", arm, site=site).values())
-            for arm in evidence.means.arms
-        }
-        present = {name: found for name, found in groups.items() if found}
-        if present:
-            colours = {evidence.titles[arm]: evidence.colours[arm.method] for arm in evidence.means.arms}
-            picture = box_panel(present, colours=colours, identifier=f"box{index}", limits=limits)
-            count = max(len(found) for found in present.values())
-            note = element("span", plural(count, "patient"), class_="sub")
-            panels.append(figure(picture, element("strong", site), note))
-    hint = paragraph(
-        "A dot is a patient: the mean over structures and seeds. The box holds the middle half, its thick "
-        "line is the median.",
-        class_="hint",
-    )
-    return section("patients", title, hint, element("div", *panels, class_="grid"))
-
-
-def cases(report: ReportInputs) -> Markup:
-    """Overlays: the worst case first."""
-    title = "How it looks"
-    if not report.overlays:
-        return section("cases", title, missing("No case was kept for showing."))
-    ordered = sorted(report.overlays, key=lambda own: own.dice if math.isfinite(own.dice) else -1.0)
-    pictures = [draw_overlay(own, identifier=f"scan{index}") for index, own in enumerate(ordered)]
-    labels = list(dict.fromkeys(label for own in ordered for label in own.labels))
-    same = all(list(own.labels) == list(ordered[0].labels) for own in ordered)
-    keys = overlay_legend(labels) if same else join([overlay_legend(own.labels) for own in ordered])
-    hint = paragraph(
-        "Each case in the slice that shows most of it: the scan, and the scan with the expert's drawing and "
-        "the model's. R: the patient's right.",
-        class_="hint",
-    )
-    return section("cases", title, hint, keys, element("div", *pictures, class_="grid"))
-
-
 def all_scores(evidence: Evidence) -> Markup:
     """Every metric by site and structure, one table a model."""
     title = "All scores"
@@ -154,8 +108,8 @@ def all_scores(evidence: Evidence) -> Markup:
         return section("scores", title, missing(NO_SCORES))
     hint = paragraph(
         "HD95 is the distance in mm within which 95\N{NO-BREAK SPACE}% of the two surfaces lie (smaller is "
-        "better). Surface Dice is the share of the surfaces that agree within 1 mm. n is patients with a defined "
-        "score.",
+        "better). Surface Dice is the share of the surfaces that agree within 1 mm. n is patients with a "
+        "defined score.",
         class_="hint",
     )
     arms = sorted(evidence.means.arms, key=lambda arm: arm != evidence.focus)
@@ -205,7 +159,7 @@ def _run_tiles(report: ReportInputs, evidence: Evidence) -> list[Markup]:
         counts = undefined_scores(report.scores)
         missed = sum(count.missed for count in counts)
         rows = sum(count.rows for count in counts)
-        note = f"of {rows:,} scores of all models; Dice 0"
+        note = f"of {rows:,} scores of all models (Dice\N{NO-BREAK SPACE}0)"
         tiles.append(tile("Structures missed", f"{missed:,}", note, tone="warn" if missed else ""))
     if report.rounds:
         lost = left_out(report.rounds)
@@ -227,7 +181,9 @@ def _interval_note(interval: Interval) -> str:
     patients = plural(interval.n, "patient")
     if not math.isfinite(interval.low):
         return f"{patients}: too few for an interval" if interval.n else "no defined score"
-    return f"95 % interval {ends(interval)}, {patients}"
+    return f"95\N{NO-BREAK SPACE}% interval {ends(interval)}, {patients}".replace(
+        " patient", "\N{NO-BREAK SPACE}patient"
+    )
 
 
 def _dice_table(evidence: Evidence, *, places: Sequence[str], kind: str) -> Markup:
@@ -236,7 +192,9 @@ def _dice_table(evidence: Evidence, *, places: Sequence[str], kind: str) -> Mark
     for place in [*places, *([""] if len(places) > 1 and kind == "site" else [])]:
         intervals = [evidence.interval(arm, **({kind: place} if place else {})) for arm in arms]
         count = max(interval.n for interval in intervals)
-        heading = Cell(place or "Mean over sites", plural(count, "patient"), class_="text")
+        heading = Cell(
+            place or "Mean over sites", plural(count, "patient"), class_="text" if place else "text total"
+        )
         rows.append([heading, *(_score_cell(interval) for interval in intervals)])
     heads = ["Site" if kind == "site" else "Structure", *(_arm_head(evidence, arm) for arm in arms)]
     return table(heads, rows, class_="even")
@@ -276,7 +234,11 @@ def _forest_row(evidence: Evidence, comparison: Comparison, reach: float) -> lis
     interval = comparison.difference
     colour = evidence.colours[comparison.arm.method]
     return [
-        Cell(comparison.site or "All sites", plural(interval.n, "patient"), class_="text"),
+        Cell(
+            comparison.site or "All sites",
+            plural(interval.n, "patient"),
+            class_="text" if comparison.site else "text total",
+        ),
         Cell(interval_mark(interval, reach=reach, colour=colour), class_="plotcell"),
         Cell(signed(interval.mean), ends(interval, 3, sign=True)),
         Cell(p_text(comparison.p_holm)),
@@ -291,15 +253,12 @@ def _reach(comparisons: Sequence[Comparison]) -> float:
 
 def _metric_table(evidence: Evidence, arm: Arm) -> Markup:
     rows, last = [], ""
-    for site in evidence.sites:
-        for label in evidence.labels:
-            found = [evidence.interval(arm, site=site, label=label, metric=metric) for metric in METRICS]
-            n = max(interval.n for interval in found)
-            if n:
-                heading = Cell(site, class_="text repeated" if site == last else "text")
-                cells = [_metric_cell(interval, n) for interval in found]
-                rows.append([heading, Cell(label, class_="text"), *cells, Cell(str(n))])
-                last = site
+    for own in summarize(evidence.means, arm, sites=evidence.sites, labels=evidence.labels, generator=SEED):
+        n = max(interval.n for interval in own.metrics.values())
+        heading = Cell(own.site, class_="text repeated" if own.site == last else "text")
+        cells = [_metric_cell(interval, n) for interval in own.metrics.values()]
+        rows.append([heading, Cell(own.label, class_="text"), *cells, Cell(str(n))])
+        last = own.site
     heads: list[Content] = ["Site", left("Structure"), *(METRIC_TITLES[metric] for metric in METRICS), "n"]
     return table(heads, rows, class_="dense")
 

@@ -149,4 +149,4 @@ def _colours(report: ReportInputs, arms: Sequence[Arm], baseline: Arm | None) ->
     )
     coloured = [method for method in methods if baseline is None or method != baseline.method]
     colours = {method: COLOURS[index % len(COLOURS)] for index, method in enumerate(coloured)}
-    return {**colours, **({baseline.method: BASELINE_COLOUR} if baseline else {})}
+    return {method: colours.get(method, BASELINE_COLOUR) for method in methods}

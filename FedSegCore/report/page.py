@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from FedSegCore.report import findings, record
+from FedSegCore.report import account, findings, patients, training
 from FedSegCore.report.inputs import ReportInputs, gather
 from FedSegCore.report.markup import Markup, element, escape, join
 from FedSegCore.report.tables import method_title, plural
@@ -81,27 +81,32 @@ def render(report: ReportInputs) -> str:
     evidence = gather(report)
     sections = [
         findings.summary(report, evidence),
-        record.trained(report),
+        training.trained(report),
         findings.by_place(evidence),
         findings.versus(evidence),
-        findings.cases(report),
-        findings.spread(evidence),
-        record.learning(report, evidence),
-        record.left_hospitals(report),
-        record.failures(report, evidence),
+        patients.cases(report),
+        patients.spread(evidence),
+        training.learning(report, evidence),
+        account.left_hospitals(report),
+        account.failures(report, evidence),
         findings.all_scores(evidence),
-        record.cards(report),
-        record.limits(report, evidence),
+        account.cards(report),
+        account.limits(report, evidence),
     ]
     links = join((element("a", title, href=f"#{anchor}") for anchor, title in CONTENTS), " ")
     return PAGE.substitute(
-        title=escape(str(report.study.get("name") or "Report of a federated study")),
+        title=escape(_title(report)),
         subtitle=escape(_subtitle(report)),
         style=Path(__file__).with_name("report.css").read_text(encoding="utf-8"),
         banner=escape(BANNER),
         contents=links,
         sections=Markup("\n".join(map(str, sections))),
     )
+
+
+def _title(report: ReportInputs) -> str:
+    named = list(dict.fromkeys(score.study for score in report.scores))
+    return str(report.study.get("name") or ", ".join(filter(None, named)) or "Report of a federated study")
 
 
 def _subtitle(report: ReportInputs) -> str:

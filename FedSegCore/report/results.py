@@ -134,7 +134,7 @@ def _difference_cell(compared: Comparison | None) -> str:
 def _method_note(metric: str, baseline: str) -> str:
     return (
         f"{METRIC_TITLES[metric]}, mean over labels, [95 % percentile bootstrap interval by patient, "
-        f"{DRAWS} draws]. Seeds are averaged within a case before anything else, so patients are counted once. "
+        f"{DRAWS} draws]. Seeds are averaged within a case before anything else, so n is patients. "
         f"The mean over sites weighs sites alike. Differences to {baseline} are paired by patient and label; "
         "p is Wilcoxon's signed-rank test over all patients, with Holm's correction over the lines of this "
         "table. Undefined scores are left out.\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -108,6 +108,22 @@ def duration_text(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
 
 
+def size_text(sizes: Iterable[float]) -> str:
+    """Sizes along axes, e.g. of a patch or a tensor, with multiplication signs between them."""
+    return " \N{MULTIPLICATION SIGN} ".join(words(size) for size in sizes)
+
+
+def words(value: object) -> str:
+    """A value in words: lists with commas, mappings with colons, numbers without a needless fraction."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {words(own)}" for key, own in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(words(own) for own in value)
+    if isinstance(value, float):
+        return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+    return "" if value is None else str(value)
+
+
 def method_title(method: str) -> str:
     """A method's name as its paper writes it."""
     return TITLES.get(method, method)
@@ -153,22 +169,28 @@ class Summary:
 
 
 def summarize(
-    means: CaseMeans, *, sites: Sequence[str], labels: Sequence[str], generator: Generator = 0
-) -> Iterator[Summary]:
-    """Summary rows for every arm, site and label in the orders given, where any score is defined.
+    means: CaseMeans, arm: Arm, *, sites: Sequence[str], labels: Sequence[str], generator: Generator = 0
+) -> list[Summary]:
+    """An arm's summary rows for every site and label in the orders given, where any score is defined.
 
     Args:
         means: the study's case means.
-        sites: which sites, "" for the mean over them.
-        labels: which labels, "" for the mean over them.
+        arm: the method and model.
+        sites: which sites, "" for the mean over all.
+        labels: which labels, "" for the mean over all.
         generator: for the intervals.
     """
-    for arm in means.arms:
-        for site in sites:
-            for label in labels:
-                metrics = {
-                    metric: interval_of(means.by_case(metric, arm, site=site, label=label), generator)
-                    for metric in METRICS
-                }
-                if any(interval.n for interval in metrics.values()):
-                    yield Summary(arm, site, label, metrics)
+    rows = [
+        Summary(
+            arm,
+            site,
+            label,
+            {
+                metric: interval_of(means.by_case(metric, arm, site=site, label=label), generator)
+                for metric in METRICS
+            },
+        )
+        for site in sites
+        for label in labels
+    ]
+    return [row for row in rows if any(interval.n for interval in row.metrics.values())]

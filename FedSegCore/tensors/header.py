@@ -7,6 +7,7 @@ JSON document under the key `fedseg`. safetensors stores no code, so reading one
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _LONGEST = 64 * 2**20
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a FedSeg file.
+    """The JSON header of a FedSeg file; whether the tensors match it is told by `tensorfile.load`.
 
     Raises:
         ModelFileError: the file is missing, truncated, foreign or from another version of FedSeg.
@@ -43,11 +44,11 @@ def check_header(metadata: Mapping[str, str] | None, source: str) -> dict[str, A
     Raises:
         ModelFileError: it is none, or of another version.
     """
-    if not metadata or KEY not in metadata:
+    if not isinstance(metadata, Mapping) or set(metadata) != {KEY}:
         raise ModelFileError(f"{source} is not a FedSeg file.", "Give a file that FedSeg wrote.")
     try:
         header = json.loads(metadata[KEY])
-    except json.JSONDecodeError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(f"{source} has a damaged header ({error}).", "Fetch the file again.") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else header
@@ -63,14 +64,20 @@ def _read_index(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             text = file.read(length) if 0 < length <= _LONGEST else b""
+            values = file.seek(0, os.SEEK_END) - 8 - length
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
     if not text or len(text) < length:
         raise ModelFileError(f"{path} is truncated or not a FedSeg file.", "Fetch the file again.")
     try:
         index = json.loads(text)
-    except ValueError:
+        ends = [entry["data_offsets"][1] for name, entry in index.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         raise ModelFileError(f"{path} is not a FedSeg file.", "Give a file that FedSeg wrote.") from None
-    if not isinstance(index, dict):
-        raise ModelFileError(f"{path} is not a FedSeg file.", "Give a file that FedSeg wrote.")
-    return index
+    if values != max(ends, default=0):
+        raise ModelFileError(
+            f"{path} is truncated: it holds {values} bytes of weights, its header tells of {max(ends, default=0)}.",
+            "Fetch the file again.",
+        )
+    checked: dict[str, Any] = index
+    return checked

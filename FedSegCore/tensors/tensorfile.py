@@ -6,6 +6,7 @@ file. The hash covers names, types, shapes, values and header: a file altered by
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,13 +19,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from FedSegCore.errors import ModelFileError, RunError
+from FedSegCore.errors import ModelFileError, StorageError
 from FedSegCore.tensors.header import FORMAT, KEY, check_header
 
 
 def pack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
-    """Serialise tensors with a JSON-able header; tensors are stored as contiguous CPU copies."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Serialise tensors with a JSON-able header; tensors that share memory are each stored in full."""
+    plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     full = {**header, "format": FORMAT}
     full["sha256"] = _digest(plain, full)
     data: bytes = safetensors.torch.save(plain, {KEY: _canonical(full)})
@@ -71,7 +72,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write bytes so that a reader, or a restart after a crash, sees the old file or the new one, never half.
 
     Raises:
-        RunError: the disk is full or the folder cannot be written to; the old file is untouched.
+        StorageError: the disk is full or the folder cannot be written to; the old file is untouched.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -82,11 +83,9 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(
-            f"{path} could not be written: {error.strerror}.",
-            "Free some space or choose another folder; what was written before is intact.",
-        ) from error
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise StorageError(path, error) from error
 
 
 def _canonical(header: Mapping[str, Any]) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 
 from FedSegCore.console import Console
 from FedSegCore.data.io import find_images, image_stem, read_volume
+from FedSegCore.data.labels import LabelSet
+from FedSegCore.data.segments import read_label_map, read_segments
 from FedSegCore.data.volume import Volume, same_grid
 from FedSegCore.errors import DataError
 
@@ -23,7 +25,7 @@ COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd_1mm")
 def run(arguments: Namespace, console: Console) -> int:
     """Score every segmentation that has a reference of the same name."""
     pairs = find_pairs(arguments.predictions, arguments.labels)
-    names = label_names(arguments.labels)
+    names = known_labels(arguments.labels)
     rows = [
         row for case, prediction, reference in pairs for row in score_pair(case, prediction, reference, names)
     ]
@@ -73,38 +75,45 @@ def _case(path: Path, references: Mapping[str, Path]) -> str | None:
     return next((name for name in (stem, short) if name in references), None)
 
 
-def label_names(labels: Path) -> dict[int, str]:
-    """Names from the dataset.json beside the labels, where there is one; else the values are the names."""
+def known_labels(labels: Path) -> LabelSet:
+    """The label set of the dataset.json beside the references, where there is one; else an empty one."""
     for folder in (labels, labels.parent, labels.parent.parent):
         if (folder / "dataset.json").is_file():
             from FedSegCore.data.case import read_dataset
 
-            values = read_dataset(folder).labels.values
-            return {numbers[0]: name for name, numbers in values.items() if len(numbers) == 1}
-    return {}
+            return read_dataset(folder).labels
+    return LabelSet({})
 
 
-def score_pair(
-    case: str, prediction: Path, reference: Path, names: Mapping[int, str]
-) -> list[dict[str, Any]]:
-    """The rows of one case: every value that the reference or the segmentation holds, or that has a name.
+def score_pair(case: str, prediction: Path, reference: Path, known: LabelSet) -> list[dict[str, Any]]:
+    """The rows of one case: every structure that has a name, and every other value that is painted.
+
+    A .seg.nrrd brings its own names. A region of several values is scored as their union.
 
     Raises:
         DataError: the two lie on different grids.
     """
     from FedSegCore.learning.metrics import score_case
 
-    found, truth = read_volume(prediction), read_volume(reference)
+    own = {**read_segments(prediction), **read_segments(reference)}
+    names = known if known.values else LabelSet({name: (value,) for name, value in own.items()})
+    truth = read_label_map(reference, names, like=read_volume(prediction))
+    found = read_label_map(prediction, names, like=truth)
     _check_grid(case, found, truth)
-    values = sorted({*np.unique(truth.array).astype(int), *np.unique(found.array).astype(int), *names} - {0})
-    labels = [names.get(value, str(value)) for value in values]
+    painted = {int(value) for volume in (truth, found) for value in np.unique(volume.array)} - {0}
+    unnamed = sorted(painted - {value for values in names.values.values() for value in values})
+    structures = {**names.values, **{str(value): (value,) for value in unnamed}}
+    masks = [
+        np.array([np.isin(volume.array, values) for values in structures.values()]).reshape(-1, *truth.shape)
+        for volume in (found, truth)
+    ]
     scores = score_case(
-        np.stack([found.array == value for value in values]) if values else np.zeros((0, *found.shape), bool),
-        np.stack([truth.array == value for value in values]) if values else np.zeros((0, *found.shape), bool),
-        labels=labels,
+        masks[0],
+        masks[1],
+        labels=list(structures),
         spacing_mm=tuple(float(side) for side in truth.spacing_mm),
     )
-    return [{"case": case, **{c: getattr(score, c) for c in COLUMNS[1:]}} for score in scores]
+    return [{"case": case, **{column: getattr(score, column) for column in COLUMNS[1:]}} for score in scores]
 
 
 def _check_grid(case: str, found: Volume, truth: Volume) -> None:

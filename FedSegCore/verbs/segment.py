@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from FedSegCore.console import Console
-from FedSegCore.data.io import IMAGE_SUFFIXES, find_images, image_stem, image_suffix
-from FedSegCore.data.io import is_dicom_folder
+from FedSegCore.data.io import IMAGE_SUFFIXES, find_images, image_stem, image_suffix, is_dicom_folder
 from FedSegCore.errors import DataError, UsageError
 
 

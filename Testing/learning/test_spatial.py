@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from FedSegCore.learning.spatial import SpatialDraw, SpatialRanges, apply_spatial, draw_spatial
+from FedSegCore.learning.spatial import SpatialDraw, SpatialRanges, _theta, apply_spatial, draw_spatial
 
 STILL = SpatialRanges(0.0, 0.0, 0.0, 0.0, flip_axes=(), flip_probability=0.0, probability=1.0)
 
@@ -85,8 +85,6 @@ def test_a_quarter_turn_turns_voxels_about_the_centre_even_in_an_oblong_patch(si
     half = torch.tensor(sides) / 2
     theta = torch.zeros(1, len(sides), len(sides) + 1)
     theta[0, :, :-1] = (turn * half[None] / half[:, None]).flip(0, 1)
-    from FedSegCore.learning.spatial import _theta
-
     torch.testing.assert_close(_theta(turn[None], torch.zeros(1, len(sides)), sides), theta)
     new, _ = apply_spatial(image, image.to(torch.uint8), dataclasses.replace(draw, theta=theta))
     peak = (new[0, 0] > 0.9).nonzero().tolist()
@@ -94,8 +92,6 @@ def test_a_quarter_turn_turns_voxels_about_the_centre_even_in_an_oblong_patch(si
 
 
 def test_a_translation_moves_by_whole_voxels() -> None:
-    from FedSegCore.learning.spatial import _theta
-
     image, target = scene((12, 10, 8))
     shift = torch.tensor([[2.0, 0.0, -1.0]]).repeat(2, 1)
     draw = dataclasses.replace(

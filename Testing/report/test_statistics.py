@@ -235,7 +235,7 @@ def test_an_arm_is_found_by_method_model_or_study() -> None:
         find_arm(arms, "fedavgg")
 
 
-@pytest.mark.parametrize("module", ["statistics", "tables", "results", "page"])
+@pytest.mark.parametrize("module", ["results", "page"])
 def test_the_report_needs_no_torch(module: str, isolated_import: Callable[[str], set[str]]) -> None:
     loaded = isolated_import(f"FedSegCore.report.{module}")
     assert not loaded & {"torch", "monai", "nibabel", "SimpleITK", "flwr"}

@@ -1,0 +1,109 @@
+"""Who takes part in a run on this machine: each site's data, model and client end, made from the study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from FedSegCore.data.batches import Batches, CachedCase
+from FedSegCore.federation import wire
+from FedSegCore.federation.client import Client
+from FedSegCore.federation.inprocess import InProcess
+from FedSegCore.federation.joining import Joining
+from FedSegCore.federation.ledger import Ledger
+from FedSegCore.federation.method import ClientInfo, Site
+from FedSegCore.federation.seeds import generator
+from FedSegCore.federation.store import ClientStore
+from FedSegCore.federation.transport import Transport
+from FedSegCore.learning.train import Training
+from FedSegCore.nets.unet import build
+from FedSegCore.publishing import model_header
+from FedSegCore.run import Run, training_of
+from FedSegCore.setting import SiteData
+from FedSegCore.tensors import weights as algebra
+
+
+def server_site(run: Run) -> Site:
+    """The server's end: the study's first weights and no data."""
+    modalities = tuple(name for choices in run.setting.inputs for name in choices)
+    info = ClientInfo("server", modalities, run.setting.labels, 0)
+    return _site(run, info, training=training_of(run))
+
+
+def make_transport(run: Run) -> Transport:
+    """The members in this process; for `central` one client that holds all their cases."""
+    if run.entry.pooled:
+        return InProcess(
+            {"central": _client(run, _pooled(run), run.folder / "sites" / "central" / "ledger.jsonl")}
+        )
+    ledger = run.folder / "ledger.jsonl"
+    members = run.setting.with_role("member")
+    clients = {data.site.name: _client(run, _member(run, data), ledger) for data in members}
+    if not ledger.exists() or not ledger.stat().st_size:
+        for data in members:
+            _join(run, data, Ledger(ledger))
+    return InProcess(clients)
+
+
+def _join(run: Run, data: SiteData, ledger: Ledger) -> None:
+    info, passport = data.info, run.setting.passports[data.site.name]
+    joining = Joining(info.name, info.modalities, info.labels, info.num_cases, passport.to_dict())
+    ledger.record(wire.encode(joining), site=info.name, round_number=0, kind="join")
+
+
+def _member(run: Run, data: SiteData) -> Site:
+    name = data.site.name
+    return _site(run, data.info, training=training_of(run), cases=run.cache.training[name],
+                 validation=run.cache.validation[name], publish=data.site.publish_personal)  # fmt: skip
+
+
+def _pooled(run: Run) -> Site:
+    """All members' cases at one place; unannotated structures are masked, or background if the study says so."""
+    cache, members = run.cache, run.setting.with_role("member")
+    cases = [case for data in members for case in cache.training[data.site.name]]
+    if not run.entry.masked:
+        cases = [replace(case, annotated=torch.ones_like(case.annotated)) for case in cases]
+    validation = tuple(case for data in members for case in cache.validation[data.site.name])
+    modalities = tuple(name for choices in run.setting.inputs for name in choices)
+    info = ClientInfo("central", modalities, run.setting.labels, len(cases))
+    return _site(run, info, training=training_of(run), cases=cases, validation=validation)
+
+
+def _site(
+    run: Run,
+    info: ClientInfo,
+    *,
+    training: Training,
+    cases: Sequence[CachedCase] = (),
+    validation: tuple[CachedCase, ...] = (),
+    publish: bool = False,
+) -> Site:
+    plan = run.setting.plan
+    model = build(
+        run.setting.network(run.entry.norm),
+        dims=plan.dims,
+        in_channels=len(run.setting.inputs),
+        out_channels=len(run.setting.labels),
+        generator=generator(run.seed, "weights"),
+    )
+    algebra.load(model, run.start)
+    batches = None
+    if cases:
+        batches = Batches(cases, patch=plan.patch, batch_size=training.batch_size, dims=plan.dims)
+    return Site(info, run.setting.labels, plan.patch, model.to(run.device), training,
+                generator(run.seed, "site", info.name), batches, validation, publish)  # fmt: skip
+
+
+def _client(run: Run, site: Site, ledger: Path) -> Client:
+    name = site.info.name
+    own = site.info.labels
+    header = model_header(
+        run, f"{run.entry.own}-{name}", known=own, owned=site.info.modalities, sites=(site.info,)
+    )
+    store = ClientStore(run.folder / "sites" / name)
+    return Client(
+        run.entry.method, site, seed=run.seed, store=store, ledger=Ledger(ledger), header=header.to_dict()
+    )
