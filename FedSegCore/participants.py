@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,11 +20,13 @@ from FedSegCore.federation.method import ClientInfo, Site
 from FedSegCore.federation.seeds import generator
 from FedSegCore.federation.store import ClientStore
 from FedSegCore.federation.transport import Transport
+from FedSegCore.federation.workers import Workers
 from FedSegCore.learning.train import Training
 from FedSegCore.nets.unet import build
 from FedSegCore.publishing import model_header
 from FedSegCore.run import Run, training_of
 from FedSegCore.setting import SiteData
+from FedSegCore.study import study_tables
 from FedSegCore.tensors import weights as algebra
 
 
@@ -34,23 +38,53 @@ def server_site(run: Run) -> Site:
 
 
 def make_transport(run: Run) -> Transport:
-    """The members in this process; for `central` one client that holds all their cases."""
+    """The members, in this process or in workers; for `central` one client that holds all their cases."""
     if run.entry.pooled:
-        return InProcess(
-            {"central": _client(run, _pooled(run), run.folder / "sites" / "central" / "ledger.jsonl")}
-        )
-    ledger = run.folder / "ledger.jsonl"
+        pooled = _client(run, _pooled(run), run.folder / "sites" / "central" / "ledger.jsonl")
+        return InProcess({"central": pooled})
     members = run.setting.with_role("member")
-    clients = {data.site.name: _client(run, _member(run, data), ledger) for data in members}
-    if not ledger.exists() or not ledger.stat().st_size:
+    ledger = Ledger(run.folder / "ledger.jsonl")
+    if not ledger.path.exists() or not ledger.path.stat().st_size:
         for data in members:
-            _join(run, data, Ledger(ledger))
-    return InProcess(clients)
+            _join(run, data, ledger)
+    if run.workers > 1:
+        infos = [data.info for data in members]
+        return Workers(infos, number=run.workers, job=_job(run), timeout=run.study.round_timeout)
+    return InProcess({data.site.name: member_client(run, data) for data in members})
+
+
+def member_client(run: Run, data: SiteData) -> Client:
+    """One member's end of the federation."""
+    return _client(run, _member(run, data), run.folder / "ledger.jsonl")
+
+
+def _job(run: Run) -> dict[str, Any]:
+    """What a worker process makes the same clients from."""
+    return {
+        "study": study_tables(run.setting.settled_study(run.entry.norm)),
+        "method": run.entry.name,
+        "seed": run.seed,
+        "folder": str(run.folder.resolve()),
+        "device": run.device.type,
+        "threads": worker_threads(run.study.train.threads, run.workers),
+        "init": str(run.init.resolve()) if run.init else "",
+    }
+
+
+def worker_threads(wanted: int, workers: int) -> int:
+    """The study's threads; else this machine's cores, shared between the workers."""
+    return wanted or max(cores() // workers, 1)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _join(run: Run, data: SiteData, ledger: Ledger) -> None:
-    info, passport = data.info, run.setting.passports[data.site.name]
-    joining = Joining(info.name, info.modalities, info.labels, info.num_cases, passport.to_dict())
+    info, passport = data.info, run.setting.passports.get(data.site.name)
+    told = passport.to_dict() if passport else {}
+    joining = Joining(info.name, info.modalities, info.labels, info.num_cases, told)
     ledger.record(wire.encode(joining), site=info.name, round_number=0, kind="join")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,11 +10,14 @@ import torch
 
 from FedSegCore.data.batches import CachedCase
 from FedSegCore.data.case import Case
+from FedSegCore.errors import UsageError
+from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import Named
 from FedSegCore.scoring import TestCase, read_test_cases
 from FedSegCore.setting import Setting, SiteData
 from FedSegCore.study import Study
+from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors.weights import Weights
 
 
@@ -33,6 +36,8 @@ class Run:
 
     Args:
         start: the first weights; none: drawn from the seed.
+        init: the model file that they come from.
+        workers: how many processes the sites train in.
     """
 
     setting: Setting
@@ -42,6 +47,8 @@ class Run:
     folder: Path
     device: torch.device
     start: Weights = field(default_factory=dict)
+    init: Path | None = None
+    workers: int = 1
 
     @property
     def study(self) -> Study:
@@ -49,13 +56,29 @@ class Run:
         return self.setting.study
 
 
-def read_cache(setting: Setting) -> Cache:
-    """Read and prepare every case once."""
-    trained = [data for data in setting.sites if data.site.role != "outside"]
+def read_start(path: Path) -> tuple[ModelHeader, Weights]:
+    """The model that training starts from.
+
+    Raises:
+        ModelFileError: not a model file.
+        UsageError: a merged model, which is several networks.
+    """
+    raw, weights = tensorfile.load(path)
+    header = ModelHeader.from_dict(raw, str(path))
+    if header.members:
+        raise UsageError(
+            f"{path} is put together from {len(header.members)} sites' models and cannot be trained further.",
+            "Start from a model of one network, such as a personal or local one.",
+        )
+    return header, weights
+
+
+def read_cache(setting: Setting, trained: Sequence[SiteData], tested: Sequence[SiteData] = ()) -> Cache:
+    """Read and prepare once: the training cases of some sites, the test cases of others."""
     return Cache(
         training={data.site.name: setting.cache(data, data.training) for data in trained},
         validation={data.site.name: setting.cache(data, _labelled(data)) for data in trained},
-        test={data.site.name: read_test_cases(setting, data) for data in setting.sites},
+        test={data.site.name: read_test_cases(setting, data) for data in tested},
     )
 
 

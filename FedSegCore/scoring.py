@@ -108,7 +108,7 @@ def score_model(
                 one.dice,
                 one.hd95_mm,
                 one.nsd_1mm,
-            )  # fmt: skip
+            )
             for one in measured
             if one.label in data.labels and one.label in header.known
         ]

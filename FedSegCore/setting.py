@@ -15,7 +15,7 @@ from FedSegCore.errors import DataError, StudyError, nearest
 from FedSegCore.federation.method import ClientInfo
 from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.nets.unet import Network, Norm
-from FedSegCore.study import Study, StudySite
+from FedSegCore.study import IntensityTable, NetworkTable, PlanTable, Study, StudySite
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Setting:
         overlapping: whether some site's structures overlap.
         inputs: for each network input, the modalities that may feed it.
         depth: the number of network levels that the plan's patch allows for.
-        passports: the pooled numbers that each training site tells when it joins.
+        passports: the pooled numbers that each training site tells when it joins; none where the plan is given.
     """
 
     study: Study
@@ -82,6 +82,18 @@ class Setting:
         table = self.study.network
         channels = table.channels or tuple(min(16 * 2**level, 256) for level in range(self.depth))
         return Network(kind=table.kind, channels=channels, norm=table.norm or norm)
+
+    def settled_study(self, norm: Norm) -> Study:
+        """The study with everything written out that was agreed on, so that reading it again agrees at once."""
+        plan, network = self.plan, self.network(norm)
+        intensity = {name: IntensityTable(r.rule, r.lower, r.upper) for name, r in plan.intensity.items()}  # type: ignore[arg-type]
+        table = PlanTable(False, plan.dims, plan.orientation, plan.spacing_mm, plan.patch, intensity)  # type: ignore[arg-type]
+        return replace(
+            self.study,
+            labels=self.labels,
+            plan=table,
+            network=NetworkTable("unet", network.channels, network.norm),
+        )
 
     def cache(self, data: SiteData, cases: Sequence[Case]) -> tuple[CachedCase, ...]:
         """Read and prepare cases of a site, once."""
@@ -127,7 +139,7 @@ def read_setting(study: Study, *, like: ModelHeader | None = None) -> Setting:
             modalities=data.modalities,
         )
         for data in sites
-        if data.site.role != "outside"
+        if data.site.role != "outside" and study.plan.auto
     }
     plan, depth = (like.plan, like.network.depth) if like else _plan(study, list(passports.values()))
     values = dict(like.labels) if like else label_values([_renamed(data) for data in sites], labels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,28 +17,34 @@ from FedSegCore.errors import UsageError
 from FedSegCore.federation.ledger import read_lines
 from FedSegCore.federation.rounds import Emit, conclude, federate
 from FedSegCore.federation.store import ServerStore
-from FedSegCore.inference.modelfile import Model, ModelHeader, load_model
+from FedSegCore.inference.modelfile import Model, load_model
 from FedSegCore.methods.registry import named
-from FedSegCore.participants import make_transport, server_site
+from FedSegCore.participants import cores, make_transport, server_site
 from FedSegCore.publishing import write_models
 from FedSegCore.report.scores import Score, read_scores, write_scores
 from FedSegCore.reporting import report
-from FedSegCore.run import Run, read_cache
+from FedSegCore.run import Run, read_cache, read_start
 from FedSegCore.scoring import Row, score_model
 from FedSegCore.setting import SiteData, read_setting
 from FedSegCore.study import NetworkTable, Study
-from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors.tensorfile import write_atomic
-from FedSegCore.tensors.weights import Weights
 
 
 def simulate(
-    study: Study, out: Path, *, device: torch.device, resume: bool, emit: Emit, init: Path | None = None
+    study: Study,
+    out: Path,
+    *,
+    device: torch.device,
+    resume: bool,
+    emit: Emit,
+    init: Path | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Run a study and write its models, scores, logs and report into `out`; returns a summary.
 
     Args:
         init: a model to start from; its structures, inputs, plan and network hold.
+        workers: how many processes the sites train in.
 
     Raises:
         UsageError: `out` is not empty and `resume` is not given, or holds another study.
@@ -49,22 +55,27 @@ def simulate(
         network = NetworkTable(channels=header.network.channels, norm=header.network.norm)
         study = replace(study, network=network)
     prepare_folder(out, study, resume=resume)
-    torch.set_num_threads(study.train.threads or _cores())
+    torch.set_num_threads(study.train.threads or cores())
     emit("progress", stage="data", value=0.0, message="Reading and preparing the cases", eta_s=None)
     setting = read_setting(study, like=header)
-    cache = read_cache(setting)
+    entries = [named(method, study.method_options) for method in study.methods]
+    here = workers == 1 or any(entry.pooled for entry in entries)
+    trained = [data for data in setting.sites if data.site.role != "outside"] if here else []
+    cache = read_cache(setting, trained, setting.sites)
     started = time.monotonic()
     runs = [
         Run(
             setting,
             cache,
-            named(method, study.method_options),
+            entry,
             seed,
-            run_folder(out, study, method, seed),
+            run_folder(out, study, entry.name, seed),
             device,
             start,
+            init,
+            workers,
         )
-        for method in study.methods
+        for entry in entries
         for seed in study.seeds
     ]
     missing = [run for run in runs if not (run.folder / "models" / "index.json").is_file()]
@@ -80,23 +91,6 @@ def simulate(
         "report": str(page),
         "dice": mean_dice(scores),
     }
-
-
-def read_start(path: Path) -> tuple[ModelHeader, Weights]:
-    """The model that training starts from.
-
-    Raises:
-        ModelFileError: not a model file.
-        UsageError: a merged model, which is several networks.
-    """
-    raw, weights = tensorfile.load(path)
-    header = ModelHeader.from_dict(raw, str(path))
-    if header.members:
-        raise UsageError(
-            f"{path} is put together from {len(header.members)} sites' models and cannot be trained further.",
-            "Start from a model of one network, such as a personal or local one.",
-        )
-    return header, weights
 
 
 def with_eta(emit: Emit, *, rounds: int) -> Emit:
@@ -154,8 +148,9 @@ def execute(run: Run, emit: Emit) -> None:
     members = len(transport.clients())
     store = ServerStore(run.folder, _facts(run))
     min_sites = min(study.min_sites or members, members)
-    state = federate(method, server, transport, study.rounds, store=store, min_sites=min_sites, emit=emit)
-    published = conclude(method, state, server, transport, study.rounds, emit=emit)
+    with contextlib.closing(transport):
+        state = federate(method, server, transport, study.rounds, store=store, min_sites=min_sites, emit=emit)
+        published = conclude(method, state, server, transport, study.rounds, emit=emit)
     paths = write_models(run, published)
     scores = list(score_run(run, paths))
     write_scores(run.folder / "scores.csv", scores)
@@ -224,7 +219,3 @@ def mean_dice(scores: Sequence[Score]) -> dict[str, float]:
         if score.dice == score.dice:
             groups.setdefault(f"{score.method}/{score.model}", []).append(score.dice)
     return {name: round(sum(values) / len(values), 4) for name, values in sorted(groups.items())}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
+import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from FedSegCore.errors import StudyError
+from FedSegCore.errors import StudyError, nearest
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import method_names, named
+from FedSegCore.nets.unet import Network
 from FedSegCore.tables import coerce, table
 
 OUTSIDE_MODELS = ("global", "routed", "uniform", "ensemble", "tent", "batchnorm")
@@ -92,6 +96,8 @@ class Study:
     def digest(self) -> str:
         """A hash of what the results depend on; `min_sites` and `round_timeout` may change on resuming."""
         facts = {k: v for k, v in asdict(self).items() if k not in ("min_sites", "round_timeout")}
+        for site in facts["sites"]:
+            site["data"] = site["data"].resolve()  # the same folder, wherever the command is called from
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -117,6 +123,10 @@ def parse_study(raw: Mapping[str, Any], folder: Path) -> Study:
         StudyError: an unknown key, method or value, no site, two sites of one name.
     """
     values = dict(raw)
+    known = ({field.name for field in fields(Study)} - {"sites"}) | {"method", "seed", "site"}
+    for key in values:
+        if key not in known:
+            raise StudyError(f'Unknown key "{key}" in the study.', nearest(key, sorted(known)))
     for one, many in (("method", "methods"), ("seed", "seeds")):
         if one in values and many in values:
             raise StudyError(f"The study gives both {one} and {many}.", "Keep one of the two.")
@@ -135,16 +145,58 @@ def parse_study(raw: Mapping[str, Any], folder: Path) -> Study:
     return study
 
 
+def study_tables(study: Study) -> dict[str, Any]:
+    """The study as tables that `parse_study` reads back, with absolute folders; JSON-able."""
+    tables: dict[str, Any] = _given(asdict(study))
+    tables["site"] = tables.pop("sites")
+    return tables
+
+
+def _given(value: Any) -> Any:
+    """Nested tables without what is not given."""
+    if isinstance(value, Mapping):
+        return {key: _given(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_given(item) for item in value]
+    return str(value.resolve()) if isinstance(value, Path) else value
+
+
 def _site(raw: object, folder: Path, place: int) -> StudySite:
     name = raw.get("name", place) if isinstance(raw, Mapping) else place
     site = table(StudySite, raw, f"[[site]] {name}")
-    return StudySite(**{**_shallow(site), "data": folder / site.data})
+    path = os.path.expandvars(site.data)
+    if "$" in path:
+        raise StudyError(
+            f"The data folder of site {site.name}, {site.data}, names an environment variable that is not set.",
+            f"Set it, for example: export {path[path.index('$') + 1 :].split('/')[0]}=/path/to/images",
+        )
+    return StudySite(**{**_shallow(site), "data": folder / path})
 
 
 def _check(study: Study) -> None:
+    _check_sites(study)
+    _check_ranges(study)
+    for name in study.methods:
+        named(name, study.method_options)
+    if len(set(study.methods)) < len(study.methods) or len(set(study.seeds)) < len(study.seeds):
+        raise StudyError("A method or seed is named twice.", "Name each once.")
+    if not study.methods or not study.seeds:
+        raise StudyError("The study has an empty list of methods or seeds.", "Name at least one.")
+    if study.labels is not None and (not study.labels or len(set(study.labels)) < len(study.labels)):
+        raise StudyError("The study's labels are none, or one is named twice.", "Name each structure once.")
+    if study.network.channels is not None:
+        Network(channels=study.network.channels)
+    for model in study.outside_models or ():
+        coerce(
+            model, Literal["global", "routed", "uniform", "ensemble", "tent", "batchnorm"], '"outside_models"'
+        )
+
+
+def _check_sites(study: Study) -> None:
     names = [site.name for site in study.sites]
+    folded = [name.casefold() for name in names]  # folders are named after sites, and some disks fold case
     for name in names:
-        if names.count(name) > 1:
+        if folded.count(name.casefold()) > 1:
             raise StudyError(f'Two sites are called "{name}".', "Give each site a name of its own.")
         if (
             not name
@@ -155,24 +207,42 @@ def _check(study: Study) -> None:
                 f'A site cannot be called "{name}".',
                 "Use letters, digits, spaces, dots, hyphens and underscores.",
             )
-    if not any(site.role == "member" for site in study.sites):
+    members = sum(site.role == "member" for site in study.sites)
+    if not members:
         raise StudyError("The study has no member site.", 'Give at least one site role = "member".')
-    for name in study.methods:
-        named(name, study.method_options)
-    for what, value in (("rounds", study.rounds), ("epochs", study.train.epochs)):
-        if value < 1:
-            raise StudyError(f"{what} must be at least 1, got {value}.", f"Give {what} = 1 or more.")
-    if len(set(study.methods)) < len(study.methods) or len(set(study.seeds)) < len(study.seeds):
-        raise StudyError("A method or seed is named twice.", "Name each once.")
-    if not study.methods or not study.seeds:
-        raise StudyError("The study has an empty list of methods or seeds.", "Name at least one.")
-    for site in study.sites:
-        if site.limit is not None and site.limit < 1:
-            raise StudyError(f"limit of site {site.name} must be at least 1.", "Give limit = 1 or more.")
-    for model in study.outside_models or ():
-        coerce(
-            model, Literal["global", "routed", "uniform", "ensemble", "tent", "batchnorm"], '"outside_models"'
+    if study.min_sites is not None and study.min_sites > members:
+        raise StudyError(
+            f"min_sites = {study.min_sites}, but the study has {members} members.", "Give no more than that."
         )
+
+
+def _check_ranges(study: Study) -> None:
+    train = study.train
+    limits = {f"limit of site {site.name}": site.limit for site in study.sites if site.limit is not None}
+    least_one = {
+        "rounds": study.rounds,
+        "min_sites": 1 if study.min_sites is None else study.min_sites,
+        "epochs": train.epochs,
+        "batch_size": train.batch_size,
+        "validate_every": train.validate_every,
+        **limits,
+    }
+    positive = {
+        "round_timeout": study.round_timeout,
+        "learning_rate": train.learning_rate,
+        "clip_norm": train.clip_norm,
+    }
+    shares = {"warm_up": train.warm_up, "augment_probability": train.augment_probability}
+    held = {"threads": train.threads, "weight_decay": train.weight_decay}
+    for values, least, most, wanted in (
+        (least_one, 1, math.inf, "1 or more"),
+        (positive, sys.float_info.min, math.inf, "more than 0"),
+        (shares, 0, 1, "0 to 1"),
+        (held, 0, math.inf, "0 or more"),
+    ):
+        for name, value in values.items():
+            if not least <= value <= most:
+                raise StudyError(f"{name} is {value}, expected {wanted}.", "Correct the value.")
 
 
 def _shallow(value: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -74,7 +74,7 @@ def _union(value: object, kinds: tuple[Any, ...], where: str) -> Any:
 
 
 def _choice(value: object, known: tuple[Any, ...], where: str) -> Any:
-    if value not in known or isinstance(value, bool) != any(isinstance(k, bool) for k in known if k == value):
+    if not any(type(value) is type(choice) and value == choice for choice in known):
         choices = ", ".join(repr(choice) for choice in known)
         raise StudyError(
             f"{where} must be one of {choices}, got {value!r}.", nearest(str(value), map(str, known))
@@ -95,7 +95,7 @@ def _items(value: object, kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]
 def _mapping(value: object, kinds: tuple[Any, ...], where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise StudyError(f"{where} must be a table, got {value!r}.", "Write it as {Name = ...}.")
-    return {str(key): coerce(item, kinds[1], f"{where}, {key},") for key, item in value.items()}
+    return {str(key): coerce(item, kinds[1], f"{where} ({key})") for key, item in value.items()}
 
 
 _WORDS = {
@@ -111,7 +111,7 @@ def _scalar(value: object, kind: type, where: str) -> Any:
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
+        if abs(value) <= sys.float_info.max:
             return float(value)
     elif isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value

@@ -166,6 +166,7 @@ def _listed(raw: Mapping[str, Any], key: str, *, folder: Path, where: str) -> tu
 
 
 def listed_case(entry: object, folder: Path, *, where: str) -> Case:
+    """One entry of a dataset.json's list; raises DataError where it is none."""
     if isinstance(entry, str):
         entry = {"image": entry}
     images = entry.get("image") if isinstance(entry, Mapping) else None

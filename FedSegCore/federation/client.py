@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, final
 
+import torch
+
 from FedSegCore.errors import ModelFileError, SiteError
 from FedSegCore.federation import wire
 from FedSegCore.federation.ledger import Ledger
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Round, Site
 from FedSegCore.federation.seeds import generator
 from FedSegCore.federation.store import ClientStore
+from FedSegCore.tensors import weights as algebra
 
 
 @final
@@ -42,6 +45,7 @@ class Client:
         self.store = store
         self.ledger = ledger
         self.header = header
+        self._first_weights = algebra.of(site.model)
 
     @property
     def info(self) -> ClientInfo:
@@ -52,22 +56,25 @@ class Client:
         """Answer one message of the server.
 
         Raises:
-            SiteError: the message is not one of this method's.
+            SiteError: the message is not one of this method's, or local training came to NaN or Inf.
         """
         name = self.info.name
         try:
             message, header = wire.decode_with_header(self.method.broadcast_type, data, f"message to {name}")
         except ModelFileError as error:
             raise SiteError(error.message, error.fix, site=name, round_number=0) from error
-        round = Round(header["round"], header["total"])
-        if header["kind"] == "round":
-            return self._train(message, round)
-        return self._publish(message, round)
+        answer = {"round": self._train, "publish": self._publish}.get(header.get("kind", ""))
+        if answer is None or not {"round", "total"} <= header.keys():
+            fix = "Use the same FedSeg version at both ends."
+            raise SiteError("The message asks for nothing that a site does.", fix, site=name, round_number=0)
+        return answer(message, Round(header["round"], header["total"]))
 
     def _train(self, message: Any, round: Round) -> bytes:
         site = self._site(round, "train")
         state = self.store.load(self.method.client_state, round.number - 1)
         state, update = self.method.local_update(message, state, site, round)
+        self._refuse_broken(update, round)
+        self._refuse_broken(state, round)
         self.store.save(state, round.number)
         return self._leave(update, round, "update")
 
@@ -79,7 +86,20 @@ class Client:
             self.store.save_personal(personal, self.header)
         return self._leave(self.method.offer(personal, state, site), round, "publish")
 
+    def _refuse_broken(self, message: object, round: Round) -> None:
+        """What is broken neither leaves nor is kept: kept moments of NaN would spoil every later round."""
+        for name, tensor in wire.split(message)[0].items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise SiteError(
+                    f'local training came to NaN or Inf in "{name}".',
+                    "Lower the learning rate, or look for broken images at this site.",
+                    site=self.info.name,
+                    round_number=round.number,
+                )
+
     def _site(self, round: Round, purpose: str) -> Site:
+        """The site as it was at the start: what an earlier, perhaps failed, message left in the model is gone."""
+        algebra.load(self.site.model, self._first_weights)
         number = round.number if purpose == "train" else round.total + 1
         return replace(self.site, generator=generator(self.seed, purpose, self.info.name, number))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import final
 
-from FedSegCore.errors import SiteError, StorageError
+from FedSegCore.errors import FedSegError, SiteError, StorageError
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.method import ClientInfo, Round
 from FedSegCore.federation.transport import Outbox
+
+_LONGEST_REASON = 300
 
 
 @final
@@ -31,6 +33,9 @@ class InProcess:
         for client in self._clients.values():
             yield client.info, _answer(client, outbox, round)
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def _answer(client: Client, outbox: Outbox, round: Round) -> bytes | SiteError:
     try:
@@ -40,7 +45,9 @@ def _answer(client: Client, outbox: Outbox, round: Round) -> bytes | SiteError:
     except StorageError:
         # All sites share this machine's disk: going on without one would only lose the next.
         raise
+    except FedSegError as error:
+        return SiteError(error.message, error.fix, site=client.info.name, round_number=round.number)
     except Exception as error:
-        # A hospital's machine may fail in any way; the study goes on without it and says why.
-        reason = f"{type(error).__name__}: {error}".strip()
+        # A hospital's machine may fail in any way; the study goes on without it and says why, in one line.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
         return SiteError(reason, site=client.info.name, round_number=round.number)

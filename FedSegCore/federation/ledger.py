@@ -70,7 +70,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file; none where it does not exist."""
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def drop_unfinished_line(path: Path) -> None:

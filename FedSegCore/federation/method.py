@@ -160,6 +160,14 @@ class FederatedMethod(ABC, Generic[ServerState, Broadcast, ClientState, Update])
         """The server's next state; updates come one at a time, in the order of the sites' names."""
 
     @abstractmethod
+    def check_offer(self, offer: Offer, client: ClientInfo, server: Site, round: Round) -> None:
+        """Refuse an offer that is not what was asked for.
+
+        Raises:
+            UpdateError: other names, shapes or types, NaN or Inf.
+        """
+
+    @abstractmethod
     def publish(
         self, state: ServerState, offers: Iterable[tuple[ClientInfo, Offer]], server: Site
     ) -> Mapping[str, Published]:

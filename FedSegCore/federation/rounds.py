@@ -40,6 +40,9 @@ def federate(
         store.save(state, 0, {})
     else:
         state, done = saved
+        if moved := store.moved():
+            message = f"The study goes on under other conditions ({'; '.join(moved)})."
+            emit("warning", message=message, fix="The last bits of its numbers may differ; nothing to do.")
     for number in range(done + 1, rounds + 1):
         round, started = Round(number, rounds), time.monotonic()
         spool = store.spool(method.update_type, number)
@@ -85,10 +88,16 @@ def conclude(
     round = Round(rounds, rounds)
     offers: list[tuple[ClientInfo, Offer]] = []
     for client, reply in transport.exchange(_outbox(method, state, round, "publish", {}), round):
-        if isinstance(reply, SiteError):
-            emit("warning", message=f"{client.name} offered no model: {reply.reason}", fix=reply.fix)
-        else:
-            offers.append((client, wire.decode(Offer, reply, f"offer of {client.name}")))
+        try:
+            if isinstance(reply, SiteError):
+                raise reply
+            offer = wire.decode(Offer, reply, f"offer of {client.name}")
+            method.check_offer(offer, client, server, round)
+        except (SiteError, ModelFileError) as error:
+            reason = error.reason if isinstance(error, SiteError) else error.message
+            emit("warning", message=f"{client.name} offered no model: {reason}", fix=error.fix)
+            continue
+        offers.append((client, offer))
     return method.publish(state, offers, server)
 
 

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
-from FedSegCore.errors import StorageError
+from FedSegCore.errors import ModelFileError, StorageError
 from FedSegCore.federation import wire
 from FedSegCore.federation.ledger import append_line, drop_unfinished_line, read_lines
 from FedSegCore.tensors import tensorfile
+from FedSegCore.tensors.header import read_header
 from FedSegCore.tensors.tensorfile import write_atomic
 from FedSegCore.tensors.weights import Weights
 
@@ -74,16 +75,33 @@ class ServerStore:
         self.log = folder / "rounds.jsonl"
 
     def load(self, kind: type[State]) -> tuple[State, int] | None:
-        """The state and the round it was written after; the log is mended to end with that round."""
+        """The state and the round it was written after; the log is mended to end with that round.
+
+        Raises:
+            ModelFileError: the checkpoint is of another run, or damaged.
+        """
         if not self.checkpoint.is_file():
             return None
         state, header = wire.decode_with_header(kind, self.checkpoint.read_bytes(), str(self.checkpoint))
+        for fact, value in self.facts.items():
+            if fact != "environment" and header.get(fact) != value:
+                raise ModelFileError(
+                    f"{self.checkpoint} belongs to a run with {fact} {header.get(fact)}, expected {value}.",
+                    "Choose another --out, or restore the study file.",
+                )
         if header["line"]:
             drop_unfinished_line(self.log)
             lines = [line for line in read_lines(self.log) if line["round"] < header["round"]]
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*lines, header["line"]])
             write_atomic(self.log, text.encode())
         return state, int(header["round"])
+
+    def moved(self) -> list[str]:
+        """What the run's bits depend on and is no longer as when the checkpoint was written, in words."""
+        then, now = read_header(self.checkpoint).get("environment", {}), self.facts.get("environment", {})
+        return [
+            f"{fact} {then.get(fact)} then, {now[fact]} now" for fact in now if then.get(fact) != now[fact]
+        ]
 
     def save(self, state: object, round_number: int, line: Mapping[str, Any]) -> None:
         """Replace the checkpoint, then log the round; a kill between the two is mended by `load`."""

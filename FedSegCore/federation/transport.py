@@ -20,3 +20,6 @@ class Transport(Protocol):
 
     def exchange(self, outbox: Outbox, round: Round) -> Iterator[tuple[ClientInfo, bytes | SiteError]]:
         """Send each client its message and yield the replies, sorted by name; an error for a lost client."""
+
+    def close(self) -> None:
+        """Let go of processes and connections."""

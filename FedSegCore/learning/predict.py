@@ -8,16 +8,20 @@ import torch
 from jaxtyping import Float
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from FedSegCore.data.batches import CachedCase
+from FedSegCore.learning.precision import Precision, autocast
 
 _SLICES = 16
 """Slices of a 2-D study that go through the network at once."""
 
 
 def predict(
-    model: nn.Module, image: Float[Tensor, "c x y z"], *, patch: Sequence[int]
+    model: nn.Module,
+    image: Float[Tensor, "c x y z"],
+    *,
+    patch: Sequence[int],
+    precision: Precision = "float32",
 ) -> Float[Tensor, "l x y z"]:
     """The probability of each structure at each voxel.
 
@@ -30,7 +34,7 @@ def predict(
     model.eval()
     padded, inside = _pad(image, patch)
     stack = padded.permute(3, 0, 1, 2) if dims == 2 else padded[None]
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(device, precision):
         parts = [_windows(model, part.to(device), patch) for part in stack.split(_SLICES)]
     probabilities = torch.cat(parts)
     whole = probabilities.permute(1, 2, 3, 0) if dims == 2 else probabilities[0]
@@ -38,7 +42,12 @@ def predict(
 
 
 def validate(
-    model: nn.Module, cases: Sequence[CachedCase], *, labels: Sequence[str], patch: Sequence[int]
+    model: nn.Module,
+    cases: Sequence[CachedCase],
+    *,
+    labels: Sequence[str],
+    patch: Sequence[int],
+    precision: Precision = "float32",
 ) -> dict[str, float]:
     """The mean Dice of each annotated structure over the cases, on the prepared grid.
 
@@ -48,7 +57,7 @@ def validate(
     sums = torch.zeros(2, len(labels), dtype=torch.float64)
     for case in cases:
         truth = case.target.bool()
-        found = predict(model, case.image, patch=patch) > 0.5
+        found = predict(model, case.image, patch=patch, precision=precision) > 0.5
         both = (truth & found).flatten(1).sum(1)
         size = truth.flatten(1).sum(1) + found.flatten(1).sum(1)
         counts = case.annotated & (size > 0)
@@ -72,13 +81,10 @@ def _pad(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]
     sides = image.shape[1:]
     least = (*patch, *sides[len(patch) :])
     starts = [max(want - side, 0) // 2 for want, side in zip(least, sides, strict=True)]
-    ends = [max(want - side, 0) - start for want, side, start in zip(least, sides, starts, strict=True)]
     inside = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
-    if not any(starts) and not any(ends):
+    if all(side >= want for want, side in zip(least, sides, strict=True)):
         return image, inside
-    margins = [
-        margin for start, end in zip(reversed(starts), reversed(ends), strict=True) for margin in (start, end)
-    ]
     lowest = image.flatten(1).amin(1).view(-1, 1, 1, 1)
-    # Padding by a value for each channel: shift the minimum to 0, pad with 0, shift back.
-    return F.pad(image - lowest, margins) + lowest, inside
+    padded = lowest.repeat(1, *(max(want, side) for want, side in zip(least, sides, strict=True)))
+    padded[(slice(None), *inside)] = image
+    return padded, inside

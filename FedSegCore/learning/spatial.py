@@ -39,7 +39,7 @@ class SpatialRanges:
     stretch: float = 0.05
     translation: float = 0.08
     flip_axes: tuple[int, ...] = (0,)
-    flip_probability: float = 0.5
+    flip_probability: float = 0.0
     probability: float = 0.9
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from FedSegCore.data.batches import Batches
 from FedSegCore.learning.augment import augment
 from FedSegCore.learning.losses import LOSSES
+from FedSegCore.learning.precision import Precision, autocast
 from FedSegCore.tensors.weights import Weights
 
 Penalty = Callable[[nn.Module], Tensor]
@@ -31,7 +32,7 @@ class Training:
         batch_size: patches in a step.
         epochs: local epochs in a round.
         learning_rate: the peak of the schedule.
-        weight_decay: AdamW's.
+        weight_decay: AdamW's, of kernels; biases and norm layers do not decay.
         warm_up: the share of the whole study's steps in which the rate rises.
         clip_norm: the gradient's largest norm.
         loss: `dice_ce` or `dice_focal`.
@@ -46,11 +47,11 @@ class Training:
     batch_size: int = 4
     epochs: int = 1
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    warm_up: float = 0.1
-    clip_norm: float = 5.0
+    weight_decay: float = 1e-2
+    warm_up: float = 0.08
+    clip_norm: float = 1.0
     loss: Literal["dice_ce", "dice_focal"] = "dice_ce"
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Precision = "bfloat16"
     threads: int = 0
     augment: Literal["gin", "classic", "none"] | None = None
     augment_probability: float = 0.5
@@ -95,7 +96,7 @@ def train(
         span: which part of the study's schedule these epochs are, as progress from and to.
         epochs: their number; none given: `training.epochs`.
         optimizer: the moments to go on from; none: fresh ones.
-        only: the names of the parameters to train; none: all.
+        only: the names of the parameters to train; none: all. Statistics of the other layers stay, too.
         penalty: added to each step's loss.
     """
     named = {name: p for name, p in model.named_parameters() if only is None or name in only}
@@ -105,12 +106,13 @@ def train(
         restore_moments(adamw, named, optimizer)
     steps = batches.steps * (training.epochs if epochs is None else epochs)
     total = torch.zeros((), device=device)
-    model.train()
+    _training_mode(model, named.values())
     done = 0
     for _ in range(training.epochs if epochs is None else epochs):
         for batch in batches.epoch(generator):
             progress = span[0] + (span[1] - span[0]) * done / max(steps, 1)
-            adamw.param_groups[0]["lr"] = learning_rate_at(progress, training)
+            for group in adamw.param_groups:
+                group["lr"] = learning_rate_at(progress, training)
             moved = augment(batch.to(device), training.augment or "none", generator=generator,
                             probability=training.augment_probability, spatial=training.spatial)  # fmt: skip
             total += step(model, adamw, moved.image, moved.target, moved.annotated,
@@ -118,6 +120,16 @@ def train(
             done += 1
     mean = float(total) / max(done, 1) if device.type != "meta" else math.nan
     return Trained(mean, moments(adamw, named))
+
+
+def _training_mode(model: nn.Module, trained: Collection[nn.Parameter]) -> None:
+    """Training mode, but for layers whose parameters are all held: batch norm must not move its statistics."""
+    model.train()
+    moving = {id(parameter) for parameter in trained}
+    for module in model.modules():
+        held = [id(parameter) not in moving for parameter in module.parameters()]
+        if held and all(held):
+            module.eval()
 
 
 def step(
@@ -131,17 +143,14 @@ def step(
     penalty: Penalty | None = None,
 ) -> Tensor:
     """One optimizer step; returns the loss, detached and still on the device."""
-    lower = training.precision == "bfloat16"
-    with torch.autocast(
-        image.device.type, dtype=torch.bfloat16, enabled=lower and image.device.type != "meta"
-    ):
+    with autocast(image.device, training.precision):
         logits = model(image)
     loss = LOSSES[training.loss](logits.float(), target, annotated)
     if penalty is not None:
         loss = loss + penalty(model)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    parameters = optimizer.param_groups[0]["params"]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     torch.nn.utils.clip_grad_norm_(parameters, training.clip_norm)
     optimizer.step()
     return loss.detach()
@@ -149,9 +158,18 @@ def step(
 
 def make_optimizer(parameters: list[nn.Parameter], training: Training) -> torch.optim.AdamW:
     """AdamW over the given parameters; fused where torch has it, since small networks are bound by launches."""
-    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    kernels = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = [
+        {"params": kernels, "weight_decay": training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     return torch.optim.AdamW(
-        parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused
+        [group for group in groups if group["params"]],
+        lr=training.learning_rate,
+        betas=(0.9, 0.99),
+        fused=fused,
     )
 
 
@@ -171,5 +189,7 @@ def restore_moments(optimizer: torch.optim.Optimizer, named: dict[str, nn.Parame
         if name in named:
             parameter = named[name]
             # A moment takes its parameter's memory layout too: the fused step walks both as flat memory.
-            place = torch.empty_like(parameter if value.shape == parameter.shape else value, device=parameter.device)
+            place = torch.empty_like(
+                parameter if value.shape == parameter.shape else value, device=parameter.device
+            )
             optimizer.state[parameter][moment] = place.copy_(value)

@@ -23,12 +23,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from typing import Final, Literal, final
 
 import torch
 from torch import Tensor, nn
 
-from FedSegCore.errors import UpdateError
+from FedSegCore.errors import StudyError, UpdateError
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
 from FedSegCore.learning.norms import recalibrate_norms
 from FedSegCore.learning.predict import validate
@@ -36,6 +36,10 @@ from FedSegCore.learning.train import Penalty, Trained, train
 from FedSegCore.nets.parts import part_of, private_keys
 from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Share, Weights
+
+Private = Literal["norm", "encoder", "decoder", "head"]
+Part = Literal["encoder", "decoder", "head"]
+EVERYTHING: Final[tuple[Private, ...]] = ("norm", "encoder", "decoder", "head")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +98,18 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
             put together from them (SegViz).
         keep_optimizer: whether the optimizer's moments survive from round to round.
         finetune_parts: the parts that fine-tuning moves; none given: all.
+
+    Raises:
+        StudyError: an ingredient out of its range, or two that exclude each other.
     """
 
-    private: tuple[str, ...] = ()
+    private: tuple[Private, ...] = ()
     weighting: Literal["cases", "uniform"] = "cases"
     proximal: float = 0.0
     personal: float | None = None
     ditto: float = 0.0
     finetune: int = 0
-    finetune_parts: tuple[str, ...] = ()
+    finetune_parts: tuple[Part, ...] = ()
     recalibrate: bool = False
     keep_optimizer: bool = True
     publish_private: bool = False
@@ -111,6 +118,20 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
     broadcast_type = AveragingBroadcast
     client_state = AveragingClient
     update_type = AveragingUpdate
+
+    def __post_init__(self) -> None:
+        if self.personal is not None and not 0 <= self.personal <= 1:
+            raise StudyError(f"`personal` is {self.personal}, expected 0 to 1.", "The paper has 0.1.")
+        for name in ("proximal", "ditto", "finetune"):
+            if getattr(self, name) < 0:
+                raise StudyError(
+                    f"`{name}` is {getattr(self, name)}, expected 0 or more.", "0 leaves it out."
+                )
+        if self.personal is not None and self.ditto > 0:
+            raise StudyError(
+                "`personal` and `ditto` both make a site's own model.",
+                "Keep one, or give it in one method's table, such as [method_options.fedavg].",
+            )
 
     @property
     def personalizes(self) -> bool:
@@ -129,8 +150,16 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
     def check(
         self, state: AveragingServer, update: AveragingUpdate, client: ClientInfo, round: Round
     ) -> None:
-        """Names, shapes and types as in the server's weights, finite values; see `check_weights`."""
+        """Names, shapes and types as in the server's weights, finite values, Dice of the site's structures."""
         check_weights(state.weights, update.weights, site=client.name, round_number=round.number)
+        for label, dice in update.dice.items():
+            if label not in client.labels or not 0 <= dice <= 1:
+                raise UpdateError(
+                    f'its validation Dice of "{label}" is {dice}.',
+                    "Use the same study file and FedSeg version at this site.",
+                    site=client.name,
+                    round_number=round.number,
+                )
         if not math.isfinite(update.loss):
             raise UpdateError(
                 f"its training loss is {update.loss}.",
@@ -153,6 +182,15 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         """
         items = ((update.weights, self._share(client, state, server)) for client, update in updates)
         return AveragingServer(algebra.weighted_mean(state.weights, items))
+
+    def check_offer(self, offer: Offer, client: ClientInfo, server: Site, round: Round) -> None:
+        """A whole model where a personal one is offered, the private parts where the method asks for them."""
+        whole = server.model.state_dict()
+        if offer.personal:
+            check_weights(whole, offer.personal, site=client.name, round_number=round.number)
+        if self.publish_private or offer.private:
+            wanted = self._private(whole, server.model) if self.publish_private else {}
+            check_weights(wanted, offer.private, site=client.name, round_number=round.number)
 
     def publish(
         self, state: AveragingServer, offers: Iterable[tuple[ClientInfo, Offer]], server: Site
@@ -274,7 +312,8 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         if not site.validation or (round.number % every and round.number != round.total):
             return {}
         algebra.load(site.model, state.personal or local)
-        return validate(site.model, site.validation, labels=site.study_labels, patch=site.patch)
+        return validate(site.model, site.validation, labels=site.study_labels, patch=site.patch,
+                        precision=site.training.precision)  # fmt: skip
 
 
 def check_weights(expected: Weights, sent: Weights, *, site: str, round_number: int) -> None:
@@ -312,7 +351,7 @@ def distance_penalty(model: nn.Module, reference: Weights, strength: float) -> P
 
     def penalty(_: nn.Module) -> Tensor:
         squares = [(parameter - target).square().sum() for parameter, target in pairs]
-        return 0.5 * strength * torch.stack(squares).sum()
+        return 0.5 * strength * sum(squares, start=torch.zeros((), device=device))
 
     return penalty
 

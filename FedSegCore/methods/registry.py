@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_type_hints
 
 from FedSegCore.errors import StudyError, nearest
 from FedSegCore.methods import fedgin, iopfl, segviz
-from FedSegCore.methods.averaging import Averaging
+from FedSegCore.methods.averaging import EVERYTHING, Averaging
 from FedSegCore.tables import coerce
 
 Norm = Literal["instance", "batch"]
@@ -39,8 +39,6 @@ class Named:
     outside: tuple[str, ...] = ("global",)
 
 
-_EVERYTHING = ("norm", "encoder", "decoder", "head")
-
 METHODS: Final[Mapping[str, Named]] = {
     entry.name: entry
     for entry in (
@@ -49,7 +47,7 @@ METHODS: Final[Mapping[str, Named]] = {
         Named("fedbn", Averaging(private=("norm",)), norm="batch"),
         Named("fedper", Averaging(private=("head",))),
         Named("ditto", Averaging(ditto=0.1)),
-        Named("local", Averaging(private=_EVERYTHING), own="local"),
+        Named("local", Averaging(private=EVERYTHING), own="local"),
         Named("central", Averaging(), pooled=True),
         Named("fedgin", fedgin.METHOD, augment=fedgin.AUGMENT),
         Named("iopfl", iopfl.METHOD),
@@ -94,7 +92,7 @@ def named(name: str, options: Mapping[str, Any]) -> Named:
         else:
             raise StudyError(
                 f'Unknown key "{key}" in [method_options].',
-                nearest(key, [*hints, *_ALIASES, "masked", "form"]),
+                nearest(key, [*hints, *_ALIASES, "masked", "form", *METHODS]),
             )
     return replace(entry, method=method, masked=masked)
 

@@ -17,12 +17,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from FedSegCore.methods.averaging import Averaging
+from FedSegCore.methods.averaging import Averaging, Private
 
 METHOD = Averaging(private=("norm", "head"), weighting="uniform", publish_private=True)
 
 
 def with_form(method: Averaging, form: Literal["heads", "masked"]) -> Averaging:
     """The same method with private heads, or with one masked head."""
-    private = tuple(part for part in method.private if part != "head")
+    private: tuple[Private, ...] = tuple(part for part in method.private if part != "head")
     return replace(method, private=(*private, "head") if form == "heads" else private)

@@ -208,7 +208,7 @@ def _ledger_table(lines: Sequence[Line]) -> Markup:
                 ),
                 Cell(shown, more, class_="text small"),
                 Cell(
-                    "; ".join(f"{key} = {words(value)}" for key, value in scalars.items()),
+                    "; ".join(f"{key} = {_short(words(value))}" for key, value in scalars.items()),
                     class_="text small",
                 ),
                 Cell(f"{line.get('bytes', 0):,}"),
@@ -217,6 +217,11 @@ def _ledger_table(lines: Sequence[Line]) -> Markup:
         )
     heads: list[Content] = ["Message", left("Tensors"), left("Single numbers"), "Bytes", "SHA-256"]
     return table(heads, rows)
+
+
+def _short(text: str, most: int = 60) -> str:
+    """The beginning of a long value; ledger.jsonl has it whole."""
+    return text if len(text) <= most else f"{text[:most]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _card_name(card: Mapping[str, Any]) -> str:

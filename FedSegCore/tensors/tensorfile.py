@@ -45,8 +45,10 @@ def unpack(data: bytes, source: str = "message") -> tuple[dict[str, Any], dict[s
             f"{source} is truncated or not a FedSeg file.", "Fetch the file again."
         ) from None
     length = int.from_bytes(data[:8], "little")
-    header = check_header(json.loads(data[8 : 8 + length]).get("__metadata__"), source)
-    if header.get("sha256") != _digest(tensors, header):
+    index = data[8 : 8 + length]
+    header = check_header(json.loads(index).get("__metadata__"), source)
+    padded_as_written = index.rstrip(b" ").endswith(b"}")
+    if header.get("sha256") != _digest(tensors, header) or not padded_as_written:
         raise ModelFileError(
             f"{source} was altered after it was written: its content does not match its sha256.",
             "Fetch the file again from where it was published.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from FedSegCore.console import Console
+from FedSegCore.errors import UsageError
 
 
 def run(arguments: Namespace, console: Console) -> int:
@@ -19,7 +20,12 @@ def run(arguments: Namespace, console: Console) -> int:
         from FedSegCore.dryrun import dry_run
 
         return dry_run(study, console)
-    summary = simulate(study, arguments.out, device=device, resume=arguments.resume, emit=console.emit)
+    if arguments.workers < 1:
+        raise UsageError(
+            f"--workers must be at least 1, got {arguments.workers}.", "Give --workers 1 or more."
+        )
+    summary = simulate(study, arguments.out, device=device, resume=arguments.resume, emit=console.emit,
+                       workers=arguments.workers)  # fmt: skip
     for name, dice in summary["dice"].items():
         console.say(f"{name:28s} mean Dice {dice:.3f}")
     console.say(f"Report: {summary['report']}")

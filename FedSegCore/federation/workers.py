@@ -1,0 +1,129 @@
+"""The transport of a federation in several processes of one machine.
+
+Each worker process holds the data and models of some sites and answers messages on its pipes; the messages are the
+same bytes as in one process. A worker that dies or takes too long costs its sites the round, and is started anew
+for the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, BinaryIO, cast, final
+
+from FedSegCore.errors import SiteError
+from FedSegCore.federation.frames import read_frame, write_frame
+from FedSegCore.federation.method import ClientInfo, Round
+from FedSegCore.federation.transport import Outbox
+
+Reply = bytes | SiteError
+
+
+@final
+class Workers:
+    """Sites in worker processes.
+
+    Args:
+        infos: the sites.
+        number: how many processes; never more than sites.
+        job: JSON-able words from which the worker makes its sites' clients.
+        timeout: seconds that one site may take for one answer.
+        command: how a worker is started; it reads the job and the names of its sites from its first frame.
+    """
+
+    def __init__(
+        self,
+        infos: Sequence[ClientInfo],
+        *,
+        number: int,
+        job: Mapping[str, Any],
+        timeout: float,
+        command: Sequence[str] = (sys.executable, "-m", "FedSegCore.worker"),
+    ) -> None:
+        self._infos = sorted(infos, key=lambda info: info.name)
+        self._workers = [
+            _Worker([info.name for info in self._infos[place::number]], job, command)
+            for place in range(min(number, len(self._infos)))
+        ]
+        self._timeout = timeout
+
+    def clients(self) -> list[ClientInfo]:
+        """Who takes part, sorted by name."""
+        return list(self._infos)
+
+    def exchange(self, outbox: Outbox, round: Round) -> Iterator[tuple[ClientInfo, Reply]]:
+        """Every worker lets its sites answer in turn; replies are yielded in the order of the names."""
+        pools = [ThreadPoolExecutor(1) for _ in self._workers]
+        try:
+            asked: dict[str, tuple[_Worker, Future[bytes]]] = {}
+            for info in self._infos:
+                place = next(i for i, worker in enumerate(self._workers) if info.name in worker.sites)
+                worker, message = self._workers[place], outbox(info)
+                asked[info.name] = worker, pools[place].submit(worker.ask, info.name, message)
+            for info in self._infos:
+                yield info, self._reply(*asked[info.name], info, round)
+        finally:
+            for pool in pools:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.stop()
+
+    def _reply(self, worker: _Worker, future: Future[bytes], info: ClientInfo, round: Round) -> Reply:
+        try:
+            # A site waits for those before it in its process, so each of them may take its time.
+            return future.result(timeout=self._timeout * len(worker.sites))
+        except FutureTimeout:
+            worker.stop()
+            reason = f"no answer within {self._timeout:.0f} s"
+        except (EOFError, BrokenPipeError, OSError):
+            worker.stop()
+            reason = "its process ended without an answer"
+        except _SiteFailed as failed:
+            reason = str(failed)
+        return SiteError(reason, "See the messages above.", site=info.name, round_number=round.number)
+
+
+class _SiteFailed(Exception):
+    """The site's own account of what went wrong."""
+
+
+@final
+class _Worker:
+    """One process and the sites that live in it; started when first asked."""
+
+    def __init__(self, sites: Sequence[str], job: Mapping[str, Any], command: Sequence[str]) -> None:
+        self.sites = list(sites)
+        self._job = job
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, site: str, message: bytes) -> bytes:
+        """Let one site answer one message."""
+        process = self._process or self._start()
+        write_frame(cast(BinaryIO, process.stdin), {"site": site}, message)
+        head, body = read_frame(cast(BinaryIO, process.stdout))
+        if "failed" in head:
+            raise _SiteFailed(head["failed"])
+        return body
+
+    def stop(self) -> None:
+        """End the process; what it had on disk stays."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    cast(BinaryIO, pipe).close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        write_frame(cast(BinaryIO, self._process.stdin), {**self._job, "sites": self.sites})
+        return self._process

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from FedSegCore.errors import StorageError
+from FedSegCore.federation import wire
+from FedSegCore.federation.joining import Joining
+from FedSegCore.federation.ledger import Ledger, append_line, drop_unfinished_line, ledger_line, read_lines
+from FedSegCore.methods.averaging import Averaging, AveragingUpdate
+from FedSegCore.methods.registry import METHODS
+from Testing.phantoms import Federation, two_sites
+
+UPDATE = AveragingUpdate({"kernel": torch.zeros(2, 3), "bias": torch.ones(2)}, 0.5, {"Liver": 0.25})
+
+
+def test_a_line_tells_names_shapes_numbers_size_and_hash_of_the_very_bytes(tmp_path: Path) -> None:
+    data = wire.encode(UPDATE)
+    Ledger(tmp_path / "ledger.jsonl").record(data, site="north", round_number=3, kind="update")
+    assert read_lines(tmp_path / "ledger.jsonl") == [
+        {
+            "round": 3,
+            "site": "north",
+            "kind": "update",
+            "tensors": {"weights/bias": [2], "weights/kernel": [2, 3]},
+            "scalars": {"dice.Liver": 0.25, "loss": 0.5},
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+    ]
+
+
+def test_nested_tables_are_told_value_by_value() -> None:
+    joining = Joining("north", ("CT", "MR"), ("Liver",), 3, {"spacing": {"counts": [1, 2]}, "empty": {}})
+    line = ledger_line(wire.encode(joining), site="north", round_number=0, kind="join")
+    assert line["tensors"] == {}
+    assert line["scalars"] == {
+        "labels": ["Liver"],
+        "modalities": ["CT", "MR"],
+        "name": "north",
+        "num_cases": 3,
+        "passport.spacing.counts": [1, 2],
+    }
+
+
+@pytest.mark.parametrize("name", ["fedavg", "segviz", "iopfl", "local"])
+def test_the_ledgers_lines_are_the_bytes_on_the_wire(tmp_path: Path, name: str) -> None:
+    entry = METHODS[name]
+    run = Federation(tmp_path, entry.method, two_sites(publish=True, norm=entry.norm, validation=1))
+    run.finish(run.run())
+    lines = read_lines(tmp_path / "ledger.jsonl")
+    assert [(line["site"], line["round"], line["kind"]) for line in lines] == [
+        ("a", 1, "update"),
+        ("b", 1, "update"),
+        ("a", 2, "update"),
+        ("b", 2, "update"),
+        ("a", 2, "publish"),
+        ("b", 2, "publish"),
+    ]
+    heard = [(site, number, len(data), hashlib.sha256(data).hexdigest()) for site, number, data in run.wire.up]
+    assert [(line["site"], line["round"], line["bytes"], line["sha256"]) for line in lines] == heard
+
+
+def test_the_round_log_counts_the_same_bytes(tmp_path: Path) -> None:
+    run = Federation(tmp_path, Averaging(), two_sites())
+    run.run()
+    for line in read_lines(run.store.log):
+        number = line["round"]
+        assert line["bytes_up"] == sum(len(data) for _, sent, data in run.wire.up if sent == number)
+        assert line["bytes_down"] == sum(len(data) for _, sent, data in run.wire.down if sent == number)
+
+
+def test_the_line_is_written_before_the_message_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Federation(tmp_path, Averaging(), two_sites())
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    real = os.fsync
+    monkeypatch.setattr(
+        Ledger, "record", lambda self, *_, **__: (_ for _ in ()).throw(StorageError(self.path, OSError(28, "full")))
+    )
+    with pytest.raises(StorageError):
+        run.run()
+    assert run.wire.up == []
+    assert os.fsync is real
+
+
+def test_an_unfinished_last_line_is_dropped_when_the_ledger_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    append_line(path, {"round": 1})
+    with path.open("a") as file:
+        file.write('{"round": 2, "si')
+    Ledger(path).record(wire.encode(UPDATE), site="north", round_number=2, kind="update")
+    assert [line["round"] for line in read_lines(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["", "half a line", "whole\n", "whole\nhalf", "\n"])
+def test_only_what_stands_after_the_last_lines_end_is_dropped(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "log"
+    path.write_text(text)
+    drop_unfinished_line(path)
+    assert path.read_text() == text[: text.rfind("\n") + 1]
+
+
+def test_lines_may_hold_any_letter(tmp_path: Path) -> None:
+    line = {"label": "Leber \u2028 \x85 é 肝"}
+    append_line(tmp_path / "log", line)
+    append_line(tmp_path / "log", line)
+    assert read_lines(tmp_path / "log") == [line, line]
+
+
+def test_no_file_is_no_lines(tmp_path: Path) -> None:
+    assert read_lines(tmp_path / "none") == []
+
+
+def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        append_line(tmp_path / "log", {"round": 1})
+
+
+def test_every_line_is_one_json_object(tmp_path: Path) -> None:
+    run = Federation(tmp_path, Averaging(), two_sites(), rounds=1)
+    run.run()
+    for text in (tmp_path / "ledger.jsonl").read_text().splitlines():
+        assert isinstance(json.loads(text), dict)
