@@ -19,8 +19,8 @@ _POOR = 0.5
 
 def write_cards(
     folder: Path, paths: Sequence[Path], scores: Sequence[Score], rounds: Sequence[Mapping[str, Any]]
-) -> Path:
-    """Write `models/index.json`: the header of each model plus what may change from run to run.
+) -> dict[str, dict[str, Any]]:
+    """Write and return `models/index.json`: the header of each model plus what may change from run to run.
 
     Args:
         folder: the run's folder.
@@ -31,7 +31,7 @@ def write_cards(
     cards = {path.name: card(path, scores, rounds) for path in paths}
     target = folder / "models" / "index.json"
     write_atomic(target, (json.dumps(cards, indent=1, ensure_ascii=False) + "\n").encode())
-    return target
+    return cards
 
 
 def card(path: Path, scores: Sequence[Score], rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

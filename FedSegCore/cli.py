@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,10 +31,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns its exit code."""
+    # Read by OpenMP when torch is loaded: threads that wait should sleep. On a machine that something else keeps
+    # busy, spinning ones made a training step a hundred times slower; on an idle one this costs nothing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(json_lines="--json" in words)
     try:
-        parsed = make_parser().parse_args(_known_verb(words))
+        parsed = _parse(words)
         run: Callable[[argparse.Namespace, Console], int] = importlib.import_module(
             f"FedSegCore.verbs.{parsed.verb}"
         ).run
@@ -44,11 +48,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.error("Interrupted.", "What was finished is on disk; simulate goes on with --resume.")
         return 1
-    except OSError as error:
-        console.error(
-            f"{error.strerror or error}: {error.filename or 'input or output'}.", "Check disk and rights."
-        )
+    except BrokenPipeError:
+        # Whoever read the output has stopped, as `| head` does; nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        where = error.filename or "A file could not be read or written"
+        console.error(f"{where}: {error.strerror or error}.", "Check the disk's space and your rights.")
+        return 2
+    except Exception as error:
+        if os.environ.get(_TRACEBACK):
+            raise
+        console.error(*_unforeseen(error))
+        return 1
+
+
+_TRACEBACK = "FEDSEG_TRACEBACK"
+"""Set to anything, an unforeseen error is shown with where it came from."""
+
+
+def _unforeseen(error: Exception) -> tuple[str, str]:
+    """Message and fix for what no code expected: too little memory, or a bug."""
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+        return (
+            f"Memory ran out ({told}).",
+            "Use a smaller batch_size or patch, fewer workers, or --device cpu.",
+        )
+    return (
+        f"FedSeg failed in a way it did not foresee ({told}).",
+        f"Report it with what {_TRACEBACK}=1 shows.",
+    )
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parsed, rest = make_parser().parse_known_args(_known_verb(words))
+    if rest:
+        raise UsageError(f'Unknown argument "{rest[0]}".', f"See `fedseg {parsed.verb} --help`.")
+    return parsed
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import sys
-import time
-from pathlib import Path
 from typing import Any, TextIO, final
 
 
@@ -25,7 +24,6 @@ class Console:
         self.json_lines = json_lines
         self.out = out or sys.stdout
         self.log = log or sys.stderr
-        self._started = time.monotonic()
 
     def emit(self, event: str, **fields: Any) -> None:
         """Tell one event."""
@@ -47,7 +45,8 @@ class Console:
             self.emit("result", **paths, summary=summary)
 
     def error(self, message: str, fix: str) -> None:
-        """The last event of a verb that did not."""
+        """The last event of a verb that did not: one line, whatever the message quotes."""
+        message, fix = " ".join(message.splitlines()), " ".join(fix.splitlines())
         if self.json_lines:
             self.emit("error", message=message, fix=fix)
         else:
@@ -55,14 +54,18 @@ class Console:
 
 
 def _plain(value: Any) -> Any:
-    """JSON without NaN, which is not JSON."""
+    """What JSON holds: no NaN, which is not JSON; what is no number, text or list is told as text."""
+    if value is None or isinstance(value, bool | str):
+        return value
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    return str(value)
 
 
 def _progress(fields: dict[str, Any]) -> str:

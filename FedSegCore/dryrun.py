@@ -4,28 +4,42 @@ from __future__ import annotations
 
 from FedSegCore.console import Console
 from FedSegCore.data.check import check_dataset
-from FedSegCore.setting import read_setting
-from FedSegCore.study import Study
+from FedSegCore.errors import DataError
+from FedSegCore.setting import Setting, read_setting
+from FedSegCore.study import Study, StudySite
 
 
 def dry_run(study: Study, console: Console) -> int:
     """Check every site's data and the whole study; exit 1 where a site's data hold errors."""
-    errors = 0
-    for site in study.sites:
-        for problem in check_dataset(site.data, modalities=site.modalities):
-            errors += problem.severity == "error"
-            file = f"{site.name}: {problem.file}"
-            console.emit(
-                "problem", file=file, severity=problem.severity, message=problem.message, fix=problem.fix
-            )
-            console.say(f"{problem.severity}: {file}: {problem.message} {problem.fix}".rstrip())
-    setting = read_setting(study)
+    errors = sum(_tell_problems(site, console) for site in study.sites)
+    try:
+        setting = read_setting(study)
+    except DataError:
+        if not errors:
+            raise
+        setting = None  # what keeps the study from being planned is among the problems
+    facts = _facts(setting, console) if setting else {}
+    console.say(f"{'Not ready' if errors else 'Ready'}: {errors} errors.")
+    console.result({"errors": errors, **facts})
+    return 1 if errors else 0
+
+
+def _tell_problems(site: StudySite, console: Console) -> int:
+    """Tell what is wrong with one site's data; returns the number of errors."""
+    problems = check_dataset(site.data, modalities=site.modalities)
+    for problem in problems:
+        file = str(site.data / problem.file)
+        console.emit(
+            "problem", file=file, severity=problem.severity, message=problem.message, fix=problem.fix
+        )
+        console.say(f"{problem.severity}: {file}: {problem.message} {problem.fix}".rstrip())
+    return sum(problem.severity == "error" for problem in problems)
+
+
+def _facts(setting: Setting, console: Console) -> dict[str, object]:
     plan = setting.plan.to_dict()
     for data in setting.sites:
         counts = f"{len(data.training)} training, {len(data.validation)} validation, {len(data.test)} test"
         console.say(f"{data.site.name:16s} {data.site.role:8s} {counts}; {', '.join(data.labels)}")
     console.say(f"plan: {plan}")
-    console.say(f"{'Not ready' if errors else 'Ready'}: {errors} errors.")
-    summary = {"errors": errors, "plan": plan, "labels": list(setting.labels), "values": dict(setting.values)}
-    console.result(summary)
-    return 1 if errors else 0
+    return {"plan": plan, "labels": list(setting.labels), "values": dict(setting.values)}

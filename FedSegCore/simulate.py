@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from FedSegCore.announcing import Announced, LedgerNews
 from FedSegCore.cards import write_cards
 from FedSegCore.errors import UsageError
 from FedSegCore.federation.ledger import read_lines
@@ -55,6 +56,10 @@ def simulate(
         network = NetworkTable(channels=header.network.channels, norm=header.network.norm)
         study = replace(study, network=network)
     prepare_folder(out, study, resume=resume)
+    folders = [run_folder(out, study, name, seed) for name in study.methods for seed in study.seeds]
+    if is_finished(out, folders):
+        emit("progress", stage="done", value=1.0, message=f"The study in {out} is finished", eta_s=None)
+        return summary(out, folders)
     torch.set_num_threads(study.train.threads or cores())
     emit("progress", stage="data", value=0.0, message="Reading and preparing the cases", eta_s=None)
     setting = read_setting(study, like=header)
@@ -84,12 +89,25 @@ def simulate(
         execute(run, timed)
     scores = [score for run in runs for score in read_scores(run.folder / "scores.csv")]
     write_scores(out / "scores.csv", scores)
-    page = report(setting, runs, out, scores=scores, seconds=time.monotonic() - started)
+    report(setting, runs, out, scores=scores, seconds=time.monotonic() - started)
+    return summary(out, folders)
+
+
+def is_finished(out: Path, folders: Sequence[Path]) -> bool:
+    """Whether nothing is missing; the report is what is written last."""
+    cards = [folder / "models" / "index.json" for folder in folders]
+    return all(path.is_file() for path in (*cards, out / "scores.csv", out / "report.html"))
+
+
+def summary(out: Path, folders: Sequence[Path]) -> dict[str, Any]:
+    """Where a finished study's results are, and a first look at them."""
     return {
-        "models": sorted(str(path) for run in runs for path in (run.folder / "models").glob("*.safetensors")),
+        "models": sorted(
+            str(path) for folder in folders for path in (folder / "models").glob("*.safetensors")
+        ),
         "scores": str(out / "scores.csv"),
-        "report": str(page),
-        "dice": mean_dice(scores),
+        "report": str(out / "report.html"),
+        "dice": mean_dice(read_scores(out / "scores.csv")),
     }
 
 
@@ -125,13 +143,21 @@ def prepare_folder(out: Path, study: Study, *, resume: bool) -> None:
                 f"{out} exists and is not empty.",
                 "Add --resume to continue the study in it, or choose another --out.",
             )
-        if not mark.is_file() or json.loads(mark.read_text(encoding="utf-8"))["digest"] != study.digest():
+        if _marked(mark) != study.digest():
             raise UsageError(
                 f"{out} holds another study, or this one with other settings.",
                 "Restore the study file, or choose another --out.",
             )
         return
     write_atomic(mark, json.dumps({"name": study.name, "digest": study.digest()}).encode())
+
+
+def _marked(mark: Path) -> object:
+    """The digest of the study that a folder holds; none where FedSeg did not write it."""
+    try:
+        return json.loads(mark.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def run_folder(out: Path, study: Study, method: str, seed: int) -> Path:
@@ -144,22 +170,22 @@ def run_folder(out: Path, study: Study, method: str, seed: int) -> Path:
 def execute(run: Run, emit: Emit) -> None:
     """Rounds, final exchange, models, scores, cards; continues where an interrupted run stopped."""
     study, method = run.study, run.entry.method
+    news = LedgerNews(run.folder / "ledger.jsonl", emit)
     server, transport = server_site(run), make_transport(run)
     members = len(transport.clients())
     store = ServerStore(run.folder, _facts(run))
     min_sites = min(study.min_sites or members, members)
-    with contextlib.closing(transport):
-        state = federate(method, server, transport, study.rounds, store=store, min_sites=min_sites, emit=emit)
+    with contextlib.closing(Announced(transport, news, emit)) as told:
+        state = federate(method, server, told, study.rounds, store=store, min_sites=min_sites, emit=emit)
         published = conclude(method, state, server, transport, study.rounds, emit=emit)
+        news.tell()
     paths = write_models(run, published)
     scores = list(score_run(run, paths))
     write_scores(run.folder / "scores.csv", scores)
-    write_cards(
-        run.folder, [path for path in paths if path.parent.name == "models"], scores, read_lines(store.log)
-    )
-    for path in paths:
-        if path.parent.name == "models":
-            emit("model", path=str(path), name=path.stem, card={})
+    public = [path for path in paths if path.parent.name == "models"]
+    cards = write_cards(run.folder, public, scores, read_lines(store.log))
+    for path in public:
+        emit("model", path=str(path), name=path.stem, card=cards[path.name])
 
 
 def _facts(run: Run) -> dict[str, Any]:

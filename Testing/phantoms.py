@@ -12,6 +12,7 @@ from torch import Tensor
 
 from FedSegCore.data.batches import Batches, CachedCase
 from FedSegCore.errors import SiteError
+from FedSegCore.federation import wire
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.inprocess import InProcess
 from FedSegCore.federation.ledger import Ledger
@@ -20,8 +21,11 @@ from FedSegCore.federation.rounds import conclude, federate
 from FedSegCore.federation.store import ClientStore, ServerStore
 from FedSegCore.federation.transport import Outbox
 from FedSegCore.learning.train import Training
-from FedSegCore.methods.averaging import Averaging
+from FedSegCore.methods import averaging
+from FedSegCore.methods.averaging import Averaging, AveragingClient, AveragingUpdate
 from FedSegCore.nets.unet import Network, Norm, SegmentationNet, build
+from FedSegCore.tensors import tensorfile
+from FedSegCore.tensors import weights as algebra
 
 LABELS = ("Liver", "Kidney")
 SIDE = 8
@@ -180,3 +184,37 @@ def two_sites(**options: Any) -> list[Site]:
 def equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
     """Whether two sets of weights are the same, bit for bit."""
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@dataclass
+class Starts:
+    """The weights that each local training of a run began with, in order."""
+
+    models: list[dict[str, Tensor]] = field(default_factory=list)
+
+    def listen(self, patch: Any) -> Starts:
+        """Hear every training of the averaging family from now on."""
+        real = averaging.train
+
+        def heard(model: torch.nn.Module, *positional: Any, **options: Any) -> Any:
+            self.models.append(algebra.of(model))
+            return real(model, *positional, **options)
+
+        patch.setattr(averaging, "train", heard)
+        return self
+
+
+def updates(run: Federation) -> dict[tuple[str, int], Mapping[str, Tensor]]:
+    """The weights that each site sent in each round."""
+    return {
+        (site, number): wire.decode(AveragingUpdate, data).weights
+        for site, number, data in run.wire.up
+        if tensorfile.unpack(data)[0]["type"] == AveragingUpdate.__name__
+    }
+
+
+def kept(run: Federation, site: str, number: int) -> AveragingClient:
+    """What a site kept after a round."""
+    state = run.clients[site].store.load(AveragingClient, number)
+    assert state is not None
+    return state

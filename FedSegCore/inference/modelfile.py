@@ -84,8 +84,9 @@ class ModelHeader:
             ModelFileError: not of a model, or of another version.
         """
         if raw.get("kind") != KIND:
+            kind = raw.get("kind") or ("checkpoint" if "digest" in raw else "message")
             raise ModelFileError(
-                f"{source} is a FedSeg {raw.get('kind', 'message')}, not a model.",
+                f"{source} is a FedSeg {kind}, not a model.",
                 "Give a model file: models/*.safetensors of a finished study, or sites/SITE/personal.safetensors.",
             )
         try:
@@ -104,7 +105,7 @@ class ModelHeader:
                 licences=tuple(raw["licences"]),
                 members=tuple(Member(m["site"], tuple(m["labels"])) for m in raw["members"]),
             )
-        except (KeyError, TypeError, ValueError, FedSegError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, FedSegError) as error:
             raise ModelFileError(
                 f"{source} has a model header that this FedSeg cannot read ({error}).",
                 "Use the FedSeg version that wrote it.",

@@ -28,7 +28,7 @@ class Segmentation:
 
     Args:
         regions: one mask a structure, on the image's grid.
-        label_map: the masks as one map; where structures overlap the later one is seen.
+        label_map: the masks as one map; where structures overlap the smaller one is seen.
     """
 
     regions: Bool[np.ndarray, "l x y z"]
@@ -50,7 +50,9 @@ def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation
             if name in volumes:
                 image[place] = torch.from_numpy(prepared.image[names.index(name)])
     regions = segment_prepared(model, image, prepared.geometry)
-    return Segmentation(regions, paint(regions, [value for _, value in header.labels]))
+    outer_first = np.argsort([-region.sum() for region in regions], kind="stable")
+    values = [header.labels[place][1] for place in outer_first]
+    return Segmentation(regions, paint(regions[outer_first], values))
 
 
 def segment_prepared(

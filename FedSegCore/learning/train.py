@@ -44,7 +44,7 @@ class Training:
         validate_every: rounds from one validation to the next; the last round always validates.
     """
 
-    batch_size: int = 4
+    batch_size: int = 2
     epochs: int = 1
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2

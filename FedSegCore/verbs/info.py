@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from FedSegCore.console import Console
-from FedSegCore.errors import DataError, StudyError
+from FedSegCore.errors import DataError, ModelFileError, StudyError
 from FedSegCore.tensors.header import read_header, tensor_shapes
 
 
@@ -36,7 +36,11 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _tensors(path: Path) -> dict[str, Any]:
-    header, shapes = read_header(path), tensor_shapes(path)
+    header = read_header(path)
+    try:
+        shapes = tensor_shapes(path)
+    except (KeyError, TypeError):
+        raise ModelFileError(f"{path} has a damaged list of tensors.", "Fetch the file again.") from None
     numbers = 0
     for shape in shapes.values():
         size = 1
@@ -54,7 +58,9 @@ def _study(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not valid TOML: {error}.", "Correct the file there.") from None
     sites = raw.pop("site", [])
-    told = [f"{site.get('name')} ({site.get('role', 'member')})" for site in sites if isinstance(site, dict)]
+    if not isinstance(sites, list) or not all(isinstance(site, dict) for site in sites):
+        raise StudyError(f"{path} holds a `site` that is no table.", "Write each site as [[site]].")
+    told = [f"{site.get('name')} ({site.get('role', 'member')})" for site in sites]
     return {"kind": "study", **raw, "sites": told}
 
 
@@ -75,4 +81,4 @@ def _dataset(folder: Path) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -90,13 +90,12 @@ def name_results(out: Path, cases: list[dict[str, Path]], *, one: bool) -> list[
         UsageError: two results of one name, or a file name given for several images.
     """
     suffix = image_suffix(out)
-    if one and suffix and not out.is_dir():
-        return [out]
     if suffix and not out.is_dir():
-        raise UsageError(
-            f"{len(cases)} images cannot be written to one file, {out}.", "Give a folder with -o."
-        )
-    targets = [out / _result_name(case) for case in cases]
+        if not one:
+            raise UsageError(f"The images' results cannot be one file, {out}.", "Give a folder with -o.")
+        targets = [out]
+    else:
+        targets = [out / _result_name(case) for case in cases]
     for target in targets:
         if targets.count(target) > 1:
             raise UsageError(
@@ -105,7 +104,7 @@ def name_results(out: Path, cases: list[dict[str, Path]], *, one: bool) -> list[
     for target, case in zip(targets, cases, strict=True):
         if target.resolve() in {path.resolve() for path in case.values()}:
             raise UsageError(
-                f"The result would overwrite the image {target}.", "Give another folder with -o."
+                f"The result would overwrite the image {target}.", "Give another name or folder with -o."
             )
     return targets
 

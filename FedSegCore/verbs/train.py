@@ -6,6 +6,7 @@ from argparse import Namespace
 from dataclasses import replace
 
 from FedSegCore.console import Console
+from FedSegCore.errors import UsageError
 
 
 def run(arguments: Namespace, console: Console) -> int:
@@ -14,6 +15,8 @@ def run(arguments: Namespace, console: Console) -> int:
     from FedSegCore.simulate import simulate
     from FedSegCore.study import Study, StudySite, read_study
 
+    if arguments.out.is_dir() and any(arguments.out.iterdir()):
+        raise UsageError(f"{arguments.out} exists and is not empty.", "Choose another folder with --out.")
     name = arguments.dataset.resolve().name
     site = StudySite(name, arguments.dataset)
     if arguments.study is not None:

@@ -1,6 +1,6 @@
 """Turn the scores.csv of a finished study into the Markdown table that stands in this folder.
 
-    python Resources/results/tabulate.py DIR/scores.csv [MORE/scores.csv ...] --baseline METHOD[/MODEL] [--sites A,B]
+python Resources/results/tabulate.py DIR/scores.csv [MORE/scores.csv ...] --baseline METHOD[/MODEL] [--sites A,B]
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from FedSegCore.report.scores import read_all
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scores", nargs="+", type=Path)
     parser.add_argument("--baseline", required=True)
     parser.add_argument("--sites", default="")

@@ -174,7 +174,9 @@ def test_facts_beside_the_header_are_refused_since_no_hash_covers_them() -> None
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_another_format_version_is_a_sentence_that_names_both(version: object) -> None:
     data = safetensors.torch.save({"a": torch.ones(1)}, {"fedseg": json.dumps({"format": version})})
-    with pytest.raises(ModelFileError, match=f"has format version {version}, but this FedSeg reads version 1"):
+    with pytest.raises(
+        ModelFileError, match=f"has format version {version}, but this FedSeg reads version 1"
+    ):
         unpack(data, "old.safetensors")
 
 

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.numpy
+
+from Testing.command import Finished, fedseg, refused
+
+
+def facts(file: Path) -> dict[str, object]:
+    outcome = fedseg("info", file, "--json")
+    assert outcome.code == 0, outcome
+    found: dict[str, object] = outcome.result["summary"]
+    return found
+
+
+def test_a_model_tells_what_a_user_must_know(finished: Finished) -> None:
+    found = facts(finished.model)
+    assert found["kind"] == "model" and found["method"] == "fedgin" and found["study"] == "small"
+    assert found["labels"] == [["Liver", 1], ["Kidney", 2]] and "Research use only" in str(found["use"])
+    assert found["numbers"] and found["bytes"] == finished.model.stat().st_size
+    text = fedseg("info", finished.model).out
+    assert "Liver" in text and "CC0 1.0" in text
+
+
+def test_a_checkpoint_tells_its_round_and_surroundings(finished: Finished) -> None:
+    found = facts(finished.out / "checkpoint.safetensors")
+    assert found["kind"] == "checkpoint" and found["round"] == 2 and found["environment"]
+
+
+def test_a_study_tells_its_sites_and_a_dataset_its_cases(finished: Finished) -> None:
+    assert facts(finished.study)["sites"] == ["ct (member)", "mr (member)", "away (outside)"]
+    dataset = facts(finished.study.parent / "mr")
+    assert (dataset["kind"], dataset["training"], dataset["test"]) == ("dataset", 3, 1)
+    assert facts(finished.study.parent / "mr" / "dataset.json") == dataset
+
+
+def test_a_study_with_dates_in_it_is_told_as_text(tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text('name = "a"\nseed = 2020-01-01\nrounds = nan\n')
+    assert facts(study)["seed"] == "2020-01-01"
+    assert "2020-01-01" in fedseg("info", study).out
+
+
+def test_files_that_fedseg_did_not_write_are_refused_in_one_sentence(
+    finished: Finished, tmp_path: Path
+) -> None:
+    foreign = {
+        "ledger.jsonl": (finished.out / "ledger.jsonl").read_bytes(),
+        "empty": b"",
+        "short": b"\x01\x02",
+        "junk": bytes(range(256)) * 20,
+        "half.safetensors": finished.model.read_bytes()[:5000],
+        "study.toml": bytes(range(256)),
+        "table.toml": b"site = 3",
+        "sites.toml": b"site = [1, 2]",
+        "other.safetensors": safetensors.numpy.save({}, {"format": "pt"}),
+        "damaged.safetensors": _with_tensor_entry({"data_offsets": [0, 0]}, finished.model),
+    }
+    for name, data in foreign.items():
+        (tmp_path / name).write_bytes(data)
+        assert name in refused(fedseg("info", tmp_path / name))
+    assert "dataset.json" in refused(fedseg("info", tmp_path))
+
+
+def _with_tensor_entry(entry: dict[str, object], model: Path) -> bytes:
+    """A file whose index has one tensor more, without values."""
+    data = model.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    text = json.dumps({**json.loads(data[8 : 8 + length]), "more": entry}).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "sites/ct/state-2.safetensors"])
+def test_only_models_segment(name: str, finished: Finished, tmp_path: Path) -> None:
+    words = ("segment", "--image", f"CT={finished.scan}", "--model", finished.out / name)
+    line = refused(fedseg(*words, "-o", tmp_path / "found.nii.gz"))
+    assert "not a model" in line and "models/*.safetensors" in line

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from FedSegCore.tensors.tensorfile import load
+from Testing.command import CT_AND_MR, FEW_STEPS, Finished, fedseg, refused, write_study
+
+
+def test_training_with_a_studys_plan_writes_a_local_model_and_its_scores(
+    finished: Finished, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    outcome = fedseg("train", finished.study.parent / "mr", "--out", out, "--study", finished.study, "--json")
+    assert outcome.code == 0, outcome
+    model = Path(outcome.result["path"])
+    assert model == out / "models" / "local-mr.safetensors"
+    header, _ = load(model)
+    assert header["method"] == "local" and header["sites"] == [["mr", 3]]
+    assert header["plan"]["patch"] == [8, 8, 8] and header["network"]["channels"] == [4, 8]
+    assert (out / "scores.csv").is_file() and (out / "report.html").is_file()
+
+
+def test_fine_tuning_starts_from_the_models_weights_and_keeps_its_plan_and_structures(
+    finished: Finished, tmp_path: Path
+) -> None:
+    tiny = write_study(tmp_path, CT_AND_MR, rest=FEW_STEPS.replace("rounds = 2", "rounds = 1"))
+    tiny.write_text(tiny.read_text().replace("threads = 1", "threads = 1\nlearning_rate = 1e-9"))
+    out = tmp_path / "out"
+    outcome = fedseg(
+        "train", tmp_path / "mr", "--out", out, "--init", finished.model, "--study", tiny, "--json"
+    )
+    assert outcome.code == 0, outcome
+    before, start = load(finished.model)
+    after, tuned = load(Path(outcome.result["path"]))
+    for key in ("plan", "network", "labels", "inputs"):
+        assert after[key] == before[key], key
+    assert all((tuned[name] - start[name]).abs().max() < 1e-6 for name in start)
+
+
+@pytest.mark.slow
+def test_training_without_a_study_plans_for_itself(finished: Finished, tmp_path: Path) -> None:
+    outcome = fedseg("train", finished.study.parent / "ct", "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome
+
+
+def test_what_cannot_be_trained_is_refused_and_nothing_is_lost(finished: Finished, tmp_path: Path) -> None:
+    data = finished.study.parent / "ct"
+    line = refused(fedseg("train", data, "--out", finished.out))
+    assert "not empty" in line and "--resume" not in line
+    assert "/nowhere" in refused(fedseg("train", "/nowhere", "--out", tmp_path / "a"))
+    checkpoint = finished.out / "checkpoint.safetensors"
+    line = refused(fedseg("train", data, "--out", tmp_path / "b", "--init", checkpoint))
+    assert "checkpoint, not a model" in line
+    assert "/nowhere" in refused(fedseg("train", data, "--out", tmp_path / "c", "--init", "/nowhere"))
+    assert "study.toml" not in str(list(tmp_path.iterdir()))
