@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import numbers
@@ -24,13 +25,15 @@ class Console:
         self.json_lines = json_lines
         self.out = out or sys.stdout
         self.log = log or sys.stderr
+        for stream in (self.out, self.log):
+            if isinstance(stream, io.TextIOWrapper):
+                # A terminal that lacks a letter of a structure's name is no reason to fail.
+                stream.reconfigure(errors="backslashreplace")
 
     def emit(self, event: str, **fields: Any) -> None:
         """Tell one event."""
         if self.json_lines:
-            print(
-                json.dumps({"event": event, **_plain(fields)}, ensure_ascii=False), file=self.out, flush=True
-            )
+            print(json.dumps({"event": event, **_plain(fields)}), file=self.out, flush=True)
         elif text := _TEXTS.get(event, _silent)(fields):
             print(text, file=self.log, flush=True)
 

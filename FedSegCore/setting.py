@@ -129,6 +129,7 @@ def read_setting(study: Study, *, like: ModelHeader | None = None) -> Setting:
         dataset, owned = datasets[site.name], modalities[site.name]
         sources = input_sources(names, owned=owned, channel_names=dataset.channel_names)
         training, validation, test = _cases(site, dataset)
+        _check_channels(site, dataset, (*training, *validation, *test))
         sites.append(
             SiteData(site, dataset, annotations[site.name], owned, sources, training, validation, test)
         )
@@ -144,7 +145,9 @@ def read_setting(study: Study, *, like: ModelHeader | None = None) -> Setting:
     plan, depth = (like.plan, like.network.depth) if like else _plan(study, list(passports.values()))
     values = dict(like.labels) if like else label_values([_renamed(data) for data in sites], labels)
     overlapping = any(data.dataset.labels.overlapping(data.annotation.groups) for data in sites)
-    return Setting(study, labels, values, overlapping, inputs, plan, depth, tuple(sites), passports)
+    setting = Setting(study, labels, values, overlapping, inputs, plan, depth, tuple(sites), passports)
+    _check_patch(plan, setting.network("instance").divisor)
+    return setting
 
 
 def _dataset(site: StudySite) -> Dataset:
@@ -215,6 +218,16 @@ def _cases(site: StudySite, dataset: Dataset) -> tuple[tuple[Case, ...], tuple[C
     return training, validation, test
 
 
+def _check_channels(site: StudySite, dataset: Dataset, cases: Sequence[Case]) -> None:
+    for case in cases:
+        if len(case.images) != len(dataset.channel_names):
+            raise DataError(
+                f"Site {site.name}: case {case.name} has {len(case.images)} images, but {dataset.folder} has "
+                f"{len(dataset.channel_names)} channels ({', '.join(dataset.channel_names)}).",
+                "List one image for each channel in dataset.json.",
+            )
+
+
 def _pick(site: StudySite, cases: Sequence[Case], names: Sequence[str]) -> tuple[Case, ...]:
     by_name = {case.name: case for case in cases}
     for name in names:
@@ -234,9 +247,26 @@ def _plan(study: Study, passports: Sequence[Passport]) -> tuple[Plan, int]:
     intensity = {name: Intensity(rule.rule, rule.lower, rule.upper) for name, rule in table.intensity.items()}
     if table.auto:
         plan, depth = auto_plan(passports, dims=table.dims, given=given)
-        return replace(plan, intensity={**plan.intensity, **intensity}), depth
+        patch = (
+            plan.patch if table.patch else _whole_blocks(plan.patch, study.network.channels or (0,) * depth)
+        )
+        return replace(plan, patch=patch, intensity={**plan.intensity, **intensity}), depth
     if table.patch is None:
         raise StudyError("[plan] auto = false needs a patch.", "Give patch = [...], or auto = true.")
     plan = Plan(dims=table.dims, intensity=intensity, **given)
     depth = len(study.network.channels or (0,) * 4)
     return plan, depth
+
+
+def _whole_blocks(patch: tuple[int, ...], channels: Sequence[int]) -> tuple[int, ...]:
+    """The patch, grown to what a network of so many levels can halve."""
+    block = 2 ** (len(channels) - 1)
+    return tuple(-(-side // block) * block for side in patch)
+
+
+def _check_patch(plan: Plan, block: int) -> None:
+    if any(side % block for side in plan.patch):
+        raise StudyError(
+            f"The patch {list(plan.patch)} does not fit the network, which halves each side to 1/{block}.",
+            f"Give [plan] a patch of multiples of {block}, or [network] fewer channels.",
+        )

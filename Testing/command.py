@@ -100,7 +100,7 @@ def refused(outcome: Outcome) -> str:
     """The one line of a command that refused its input; checks that it is one, without traceback."""
     assert outcome.code == 2, outcome
     assert "Traceback" not in outcome.err
-    line = [line for line in outcome.err.splitlines() if not line.startswith("[")]
+    line = [line for line in outcome.err.splitlines() if not line.startswith(("[", "round "))]
     assert len(line) == 1 and line[0].startswith("fedseg: "), outcome.err
     return line[0]
 

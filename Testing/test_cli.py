@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -154,3 +155,14 @@ def test_output_that_nobody_reads_any_more_ends_quietly(finished: Finished) -> N
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+def test_letters_that_the_terminal_lacks_are_no_reason_to_fail(finished: Finished, tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text('name = "Leber und Nieren \u80be"', encoding="utf-8")
+    for words in ([], ["--json"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "FedSegCore", "info", study, *words],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert ran.returncode == 0 and "Leber" in ran.stdout, ran.stderr

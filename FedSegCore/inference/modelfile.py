@@ -65,6 +65,12 @@ class ModelHeader:
         """The structures in the order of the outputs."""
         return tuple(name for name, _ in self.labels)
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What may be fed to the model: any choice of an only input, else what its owner trained with."""
+        names = [name for choices in self.inputs for name in choices]
+        return tuple(name for name in names if len(self.inputs) == 1 or name in self.owned)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON for the file's header."""
         plain = {key: value for key, value in asdict(self).items() if key not in ("plan", "network")}

@@ -39,7 +39,8 @@ def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation
     """Segment one case.
 
     Args:
-        volumes: its images on one grid, by modality (see `match_modalities`).
+        volumes: its images on one grid, by modality (see `match_modalities`); those that the model's owner
+            did not train with are left aside.
     """
     header = model.header
     names = list(volumes)
@@ -47,7 +48,7 @@ def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation
     image = torch.zeros(len(header.inputs), *prepared.image.shape[1:])
     for place, choices in enumerate(header.inputs):
         for name in choices:
-            if name in volumes:
+            if name in volumes and name in header.modalities:
                 image[place] = torch.from_numpy(prepared.image[names.index(name)])
     regions = segment_prepared(model, image, prepared.geometry)
     outer_first = np.argsort([-region.sum() for region in regions], kind="stable")
@@ -73,7 +74,7 @@ def match_modalities(header: ModelHeader, images: Sequence[tuple[str | None, Pat
     One image without a name fits a model of one input, if that input's modalities share their intensity rule.
 
     Raises:
-        UsageError: a number or name of images that does not fit the model.
+        UsageError: a number or name of images that does not fit the model, or none that it can use.
     """
     known = [name for choices in header.inputs for name in choices]
     found: dict[str, Path] = {}
@@ -88,11 +89,16 @@ def match_modalities(header: ModelHeader, images: Sequence[tuple[str | None, Pat
         raise UsageError(
             f"The model takes one image ({' or '.join(known)}), got {len(found)}.", "Give one of them."
         )
+    if not set(found) & set(header.modalities):
+        raise UsageError(
+            f"The model learnt from {' and '.join(header.modalities)} alone, got {' and '.join(found)}.",
+            f"Give --image {header.modalities[0]}=FILE, or use another model.",
+        )
     return found
 
 
 def _only_modality(header: ModelHeader, given: int) -> str:
-    known = [name for choices in header.inputs for name in choices]
+    known = header.modalities
     if len(header.inputs) != 1 or given != 1:
         raise UsageError(
             f"The model takes {len(header.inputs)} images a case ({', '.join(known)}), "

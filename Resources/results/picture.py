@@ -69,7 +69,7 @@ def cases(setting: Setting, data: SiteData, model: Path) -> list[Overlay]:
                 setting.labels,
                 case.spacing_mm,
                 orientation,
-            )  # fmt: skip
+            )
         )
     return found
 

@@ -83,7 +83,9 @@ def test_the_next_round_starts_from_the_global_model_never_from_the_personal_one
     longer = federation(tmp_path / "longer", rounds=2)
     longer.run()
     second_round = starts.models[2:]
-    averaged = algebra.weighted_mean(state.weights, [(updates(longer)[name, 1], n) for name, n in (("a", 2.0), ("b", 3.0))])
+    averaged = algebra.weighted_mean(
+        state.weights, [(updates(longer)[name, 1], n) for name, n in (("a", 2.0), ("b", 3.0))]
+    )
     for start in second_round:
         assert equal(start, averaged)
         assert not equal(start, kept(longer, "a", 1).personal)

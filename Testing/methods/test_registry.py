@@ -10,7 +10,18 @@ from FedSegCore.methods.registry import METHODS, method_names, named
 
 
 def test_the_averaging_family_is_known_by_name() -> None:
-    wanted = {"fedavg", "fedprox", "fedbn", "fedper", "ditto", "local", "central", "fedgin", "iopfl", "segviz"}
+    wanted = {
+        "fedavg",
+        "fedprox",
+        "fedbn",
+        "fedper",
+        "ditto",
+        "local",
+        "central",
+        "fedgin",
+        "iopfl",
+        "segviz",
+    }
     assert wanted <= set(method_names())
 
 
@@ -37,7 +48,13 @@ def test_methods_that_keep_norms_are_built_for_batch_norm(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("fedgan", "fedgin"), ("FedAvg", "fedavg"), ("fed_prox", "fedprox"), ("segvis", "segviz"), ("centrl", "central")],
+    [
+        ("fedgan", "fedgin"),
+        ("FedAvg", "fedavg"),
+        ("fed_prox", "fedprox"),
+        ("segvis", "segviz"),
+        ("centrl", "central"),
+    ],
 )
 def test_an_unknown_method_names_the_nearest(given: str, meant: str) -> None:
     with pytest.raises(StudyError, match=f'Unknown method "{given}"') as caught:

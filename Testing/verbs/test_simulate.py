@@ -20,7 +20,7 @@ COLUMNS = [
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -81,7 +81,7 @@ def test_the_ledger_has_every_message_that_left_a_site(finished: Finished) -> No
 
 
 def test_each_published_model_has_its_card(finished: Finished) -> None:
-    cards = json.loads((finished.out / "models" / "index.json").read_text())
+    cards = json.loads((finished.out / "models" / "index.json").read_text(encoding="utf-8"))
     assert set(cards) == {"global.safetensors", "personal-mr.safetensors"}
     card = cards["global.safetensors"]
     assert card["method"] == "fedgin" and card["sites"] == [["ct", 2], ["mr", 3]]
@@ -100,7 +100,7 @@ def test_the_checkpoint_records_what_its_bits_depend_on(finished: Finished) -> N
 
 
 def test_the_report_is_one_page_that_fetches_nothing(finished: Finished) -> None:
-    page = (finished.out / "report.html").read_text()
+    page = (finished.out / "report.html").read_text(encoding="utf-8")
     assert "small" in page and "not a medical device" in page
     assert 'src="http' not in page and "<script" not in page
 

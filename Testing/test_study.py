@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from FedSegCore.data.phantom import STYLES, write_phantom_dataset
+from FedSegCore.errors import FedSegError, StudyError
+from FedSegCore.learning.train import Training
+from FedSegCore.setting import read_setting
+from FedSegCore.study import NetworkTable, PlanTable, Study, StudySite, parse_study, read_study
+
+SITES = [{"name": "north", "data": "north"}, {"name": "south", "data": "south"}]
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+def raw(**keys: Any) -> dict[str, Any]:
+    """A study of two sites with other keys; None leaves a key out."""
+    whole = {"name": "x", "method": "fedavg", "site": SITES, **keys}
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def parse(**keys: Any) -> Study:
+    return parse_study(raw(**keys), Path("folder"))
+
+
+def refused(**keys: Any) -> StudyError:
+    with pytest.raises(StudyError) as caught:
+        parse(**keys)
+    error = caught.value
+    assert error.exit_code == 2
+    assert error.message
+    assert "\n" not in str(error)
+    return error
+
+
+def test_everything_but_name_method_and_sites_has_a_default() -> None:
+    found = parse()
+    assert found == Study(
+        "x", ("fedavg",), (StudySite("north", Path("folder/north")), StudySite("south", Path("folder/south")))
+    )
+    assert (found.rounds, found.seeds, found.min_sites) == (20, (0,), None)
+    assert (found.network, found.plan, found.train) == (NetworkTable(), PlanTable(), Training())
+
+
+def test_a_study_file_is_read_with_folders_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(
+        """
+name = "hippocampus"
+methods = ["fedavg", "fedgin"]
+rounds = 3
+seeds = [0, 1]
+min_sites = 1
+labels = ["Anterior", "Posterior"]
+[method_options]
+weighting = "uniform"
+[method_options.fedgin]
+mu = 0.1
+[network]
+channels = [16, 32]
+norm = "batch"
+[plan]
+dims = 3
+spacing_mm = [1, 1.0, 2.5]
+intensity = {CT = {rule = "window", lower = -160, upper = 240}}
+[train]
+batch_size = 2
+learning_rate = 1e-3
+augment = "gin"
+[[site]]
+name = "north"
+data = "../data/north"
+labels = ["Anterior"]
+label_map = {Posterior = ["Body", "Tail"]}
+limit = 6
+publish_personal = true
+[[site]]
+name = "far away"
+data = "/data/far"
+role = "outside"
+test_cases = ["a", "b"]
+""",
+        encoding="utf-8",
+    )
+    found = read_study(tmp_path / "study.toml")
+    assert found.methods == ("fedavg", "fedgin")
+    assert found.plan.spacing_mm == (1.0, 1.0, 2.5)
+    assert found.plan.intensity["CT"].lower == -160.0
+    assert found.network == NetworkTable(channels=(16, 32), norm="batch")
+    assert found.train.augment == "gin"
+    assert [site.data for site in found.sites] == [tmp_path / "../data/north", Path("/data/far")]
+    assert found.sites[0].label_map == {"Posterior": ("Body", "Tail")}
+    assert found.sites[1].role == "outside"
+
+
+UNKNOWN: list[tuple[dict[str, Any], str, str]] = [
+    ({"metod": "fedavg"}, '"metod" in the study', '"method"'),
+    ({"round": 3}, '"round" in the study', '"rounds"'),
+    ({"sites": []}, '"sites" in the study', '"site"'),
+    ({"train": {"learningrate": 1}}, '"learningrate" in "train" in the study', '"learning_rate"'),
+    ({"plan": {"spacing": [1]}}, '"spacing"', '"spacing_mm"'),
+    ({"network": {"norms": "batch"}}, '"norms"', '"norm"'),
+    ({"method_options": {"mus": 1}}, '"mus" in [method_options]', '"mu"'),
+    ({"site": [{"name": "a", "data": "a", "modality": ["CT"]}]}, '"modality" in [[site]] a', '"modalities"'),
+]
+
+
+@pytest.mark.parametrize(("keys", "where", "meant"), UNKNOWN, ids=[meant for _, _, meant in UNKNOWN])
+def test_an_unknown_key_names_where_it_stands_and_the_nearest(
+    keys: dict[str, Any], where: str, meant: str
+) -> None:
+    error = refused(**keys)
+    assert error.message.startswith("Unknown key ")
+    assert where in error.message
+    assert error.fix == f"Did you mean {meant}?"
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"name": None}, 'lacks "name"'),
+    ({"name": 3}, "must be a text"),
+    ({"method": None}, 'lacks "method"'),
+    ({"method": "fedgan"}, 'Unknown method "fedgan"'),
+    ({"method": 3}, "must be a text"),
+    ({"methods": ["fedavg"]}, "both method and methods"),
+    ({"method": None, "methods": "fedavg"}, "must be a list"),
+    ({"method": None, "methods": []}, "empty list"),
+    ({"method": None, "methods": ["fedavg", "fedavg"]}, "named twice"),
+    ({"seed": 1, "seeds": [1]}, "both seed and seeds"),
+    ({"seed": "one"}, "must be a whole number"),
+    ({"seeds": [1, 1]}, "named twice"),
+    ({"seeds": []}, "empty list"),
+    ({"rounds": 0}, "rounds is 0, expected 1 or more"),
+    ({"rounds": "ten"}, "must be a whole number"),
+    ({"rounds": 2.5}, "must be a whole number"),
+    ({"min_sites": 0}, "min_sites is 0"),
+    ({"min_sites": 3}, "min_sites = 3, but the study has 2 members"),
+    ({"round_timeout": 0}, "round_timeout is 0"),
+    ({"labels": []}, "labels are none"),
+    ({"labels": ["a", "a"]}, "named twice"),
+    ({"outside_models": ["globl"]}, "must be one of"),
+    ({"train": {"batch_size": 0}}, "batch_size is 0"),
+    ({"train": {"epochs": 0}}, "epochs is 0"),
+    ({"train": {"learning_rate": 0.0}}, "learning_rate is 0.0"),
+    ({"train": {"learning_rate": -1.0}}, "learning_rate is -1.0"),
+    ({"train": {"weight_decay": -1.0}}, "weight_decay is -1.0"),
+    ({"train": {"clip_norm": 0}}, "clip_norm is 0"),
+    ({"train": {"warm_up": 2.0}}, "warm_up is 2.0"),
+    ({"train": {"augment_probability": 1.5}}, "augment_probability is 1.5"),
+    ({"train": {"validate_every": 0}}, "validate_every is 0"),
+    ({"train": {"threads": -1}}, "threads is -1"),
+    ({"train": {"augment": "ginn"}}, "got 'ginn'"),
+    ({"train": {"precision": "float16"}}, "got 'float16'"),
+    ({"train": 3}, "must be a table"),
+    ({"network": {"channels": [16]}}, "channels"),
+    ({"network": {"channels": [0, 16]}}, "channels"),
+    ({"network": {"kind": "vnet"}}, "got 'vnet'"),
+    ({"plan": {"dims": 4}}, "must be one of 2, 3"),
+    ({"plan": {"intensity": {"CT": {"rule": "windw", "lower": 0, "upper": 1}}}}, "got 'windw'"),
+    ({"method_options": {"personal": "often"}}, "must be a number"),
+    ({"site": None}, "has no site"),
+    ({"site": []}, "has no site"),
+    ({"site": SITES[0]}, "has no site"),
+    ({"site": [3]}, "must be a table"),
+    ({"site": [{"name": "a"}]}, 'lacks "data"'),
+    ({"site": [{"data": "a"}]}, 'lacks "name"'),
+    ({"site": [*SITES, SITES[0]]}, 'Two sites are called "north"'),
+    ({"site": [*SITES, {"name": "North", "data": "x"}]}, 'Two sites are called "north"'),
+    ({"site": [{"name": "a", "data": "a", "role": "outside"}]}, "no member site"),
+    ({"site": [{"name": "a", "data": "a", "role": "outsider"}]}, "got 'outsider'"),
+    ({"site": [{"name": "a", "data": "a", "limit": 0}]}, "limit of site a is 0"),
+    ({"site": [{"name": "../a", "data": "a"}]}, "cannot be called"),
+    ({"site": [{"name": "a/b", "data": "a"}]}, "cannot be called"),
+    ({"site": [{"name": "", "data": "a"}]}, "cannot be called"),
+    ({"site": [{"name": ".a", "data": "a"}]}, "cannot be called"),
+    ({"site": [{"name": "a", "data": 3}]}, "must be a path"),
+]
+
+
+@pytest.mark.parametrize(("keys", "message"), WRONG, ids=[str(keys)[:70] for keys, _ in WRONG])
+def test_a_study_that_cannot_be_run_is_one_sentence_with_its_fix(keys: dict[str, Any], message: str) -> None:
+    error = refused(**keys)
+    assert message in error.message
+    assert error.fix
+
+
+@pytest.mark.parametrize("text", ["name = ", "[[site]", "name = 'a'\nname = 'b'", "\ufeff\x00"])
+def test_broken_toml_is_one_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(StudyError, match=r"study\.toml is not valid TOML") as caught:
+        read_study(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match="is not valid TOML"):
+        read_study(tmp_path / "study.toml")
+
+
+def test_a_missing_file_or_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(StudyError, match="cannot be read"):
+            read_study(path)
+
+
+def test_a_missing_folder_is_one_sentence_that_names_the_site(tmp_path: Path) -> None:
+    with pytest.raises(FedSegError, match="north") as caught:
+        read_setting(parse_study(raw(), tmp_path))
+    assert caught.value.exit_code == 2
+
+
+def test_the_digest_depends_on_what_the_results_depend_on_only() -> None:
+    base = parse()
+    assert parse().digest() == base.digest()
+    assert parse(min_sites=1, round_timeout=5.0).digest() == base.digest()
+    for keys in ({"rounds": 3}, {"seed": 1}, {"train": {"epochs": 2}}, {"method_options": {"mu": 1.0}}):
+        assert parse(**keys).digest() != base.digest()
+    elsewhere = [{"name": "north", "data": "north"}, {"name": "south", "data": "elsewhere"}]
+    assert parse(site=elsewhere).digest() != base.digest()
+
+
+def test_the_digest_is_the_same_wherever_the_command_is_called_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    here = parse_study(raw(), Path()).digest()
+    assert parse_study(raw(), tmp_path).digest() == here
+    monkeypatch.chdir(tmp_path / "sub")
+    assert parse_study(raw(), Path("..")).digest() == here
+
+
+VALUES = st.none() | st.booleans() | st.integers(-2, 5) | st.floats() | st.text(max_size=4) | st.lists(
+    st.integers(-1, 3) | st.text(max_size=3), max_size=3
+)  # fmt: skip
+KEYS = st.sampled_from([*Study.__dataclass_fields__, "method", "seed", "site", "other"])
+
+
+@given(
+    keys=st.dictionaries(KEYS, VALUES | st.dictionaries(st.sampled_from(["channels", "dims", "mu"]), VALUES))
+)
+def test_any_study_is_a_study_or_a_sentence(keys: dict[str, Any]) -> None:
+    try:
+        found = parse_study(raw(**keys), Path())
+    except StudyError as error:
+        assert error.message
+        return
+    assert found.sites
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two hospitals on disk, north with CT and south with MR."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    for name, style in (("north", "ct"), ("south", "mr")):
+        write_phantom_dataset(
+            folder / name, cases=1, test_cases=1, seed=1, style=STYLES[style], shape=(16, 16, 16)
+        )
+    return folder
+
+
+def with_north(**keys: Any) -> list[dict[str, Any]]:
+    return [{**SITES[0], **keys}, SITES[1]]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message", "fix"),
+    [
+        ({"labels": ["Lever"]}, "Lever", '"Liver"'),
+        ({"site": with_north(labels=["Kidny"])}, "Kidny", '"Kidney"'),
+        ({"site": with_north(modalities=["MR"])}, '"MR"', "CT"),
+        ({"site": with_north(label_map={"Organ": ["Livr"]})}, "Livr", '"Liver"'),
+        ({"site": with_north(cases=["phantom_0"])}, "phantom_0", "phantom_00"),
+        ({"site": with_north(cases=[])}, "north has no training cases", "outside"),
+        ({"site": with_north(data="nowhere")}, "nowhere", ""),
+    ],
+    ids=str,
+)
+def test_what_no_site_has_is_one_sentence_with_the_nearest_name(
+    phantoms: Path, keys: dict[str, Any], message: str, fix: str
+) -> None:
+    with pytest.raises(FedSegError) as caught:
+        read_setting(parse_study(raw(**keys), phantoms))
+    assert caught.value.exit_code == 2
+    assert message in caught.value.message
+    assert fix in caught.value.fix
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_may_name_environment_variables_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = [{"name": "a", "data": "$HOSPITALS/a"}]
+    monkeypatch.delenv("HOSPITALS", raising=False)
+    assert "environment variable" in refused(site=site).message
+    monkeypatch.setenv("HOSPITALS", "/images")
+    assert parse(site=site).sites[0].data == Path("/images/a")
+
+
+def test_the_example_studies_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDSEG_DATA", "/images")
+    for path in sorted((PROJECT_ROOT / "Resources" / "studies").glob("*.toml")):
+        assert read_study(path).sites, path

@@ -1,0 +1,110 @@
+"""Kinds of studies from end to end: partial labels, several modalities, slices, lost sites."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from FedSegCore.data.io import read_volume
+from FedSegCore.tensors.header import read_header
+from Testing.command import FEW_STEPS, SmallSite, fedseg, refused, write_study
+
+ONE_ROUND = FEW_STEPS.replace("rounds = 2", "rounds = 1")
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "scores.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("form", ["heads", "masked"])
+def test_sites_that_annotate_different_organs_publish_one_model_of_all(form: str, tmp_path: Path) -> None:
+    sites = [
+        SmallSite("a", keys={"labels": ["Liver"]}),
+        SmallSite("b", keys={"labels": ["Kidney"]}),
+        SmallSite("all", cases=1, keys={"role": "outside"}),
+    ]
+    rest = ONE_ROUND + f'[method_options]\nform = "{form}"\n'
+    study, out = write_study(tmp_path, sites, head='method = "segviz"', rest=rest), tmp_path / "out"
+    outcome = fedseg("simulate", study, "--out", out, "--json")
+    assert outcome.code == 0, outcome
+    model = out / "models" / "global.safetensors"
+    header = read_header(model)
+    assert header["known"] == ["Liver", "Kidney"]
+    members = [{"site": "a", "labels": ["Liver"]}, {"site": "b", "labels": ["Kidney"]}]
+    assert header["members"] == members
+    scored = {(row["model"], row["owner"], row["site"], row["label"]) for row in rows(out)}
+    assert {("global", "", "all", "Liver"), ("global", "", "all", "Kidney")} <= scored
+    assert ("global", "", "a", "Kidney") not in scored, "site a has no reference for it"
+    assert ("personal", "a", "all", "Kidney") not in scored, "its owner never saw one"
+    scan = tmp_path / "all" / "imagesTs" / "all_001.nii.gz"
+    assert fedseg("segment", scan, "--model", model, "-o", tmp_path / "found.nii.gz").code == 0
+
+
+def test_each_site_trains_with_the_modalities_that_it_owns(tmp_path: Path) -> None:
+    sites = [
+        SmallSite("both", "t1+flair", keys={"publish_personal": True}),
+        SmallSite("half", "t1+flair", keys={"modalities": ["FLAIR"], "publish_personal": True}),
+    ]
+    rest = ONE_ROUND + "[method_options]\npersonal = 0.1\n"
+    study, out = write_study(tmp_path, sites, rest=rest), tmp_path / "out"
+    assert fedseg("simulate", study, "--out", out).code == 0
+    fed = {(row["model"], row["owner"], row["site"]): row["modalities"] for row in rows(out)}
+    assert fed["global", "", "both"] == "T1+FLAIR" and fed["global", "", "half"] == "FLAIR"
+    assert fed["personal", "half", "half"] == "FLAIR"
+    header = read_header(out / "models" / "personal-half.safetensors")
+    assert header["inputs"] == [["T1"], ["FLAIR"]] and header["owned"] == ["FLAIR"]
+    t1, flair = (tmp_path / "both" / "imagesTs" / f"both_002_000{channel}.nii.gz" for channel in (0, 1))
+    found = {}
+    for name, images in {"alone": [("FLAIR", flair)], "both": [("T1", t1), ("FLAIR", flair)]}.items():
+        words = [word for modality, path in images for word in ("--image", f"{modality}={path}")]
+        target = tmp_path / f"{name}.nii.gz"
+        model = out / "models" / "personal-half.safetensors"
+        assert fedseg("segment", *words, "--model", model, "-o", target).code == 0
+        found[name] = read_volume(target).array
+    assert np.array_equal(found["alone"], found["both"])
+
+
+def test_a_study_of_slices_segments_volumes(tmp_path: Path) -> None:
+    rest = ONE_ROUND.replace("patch = [8, 8, 8]", "dims = 2\npatch = [8, 8]")
+    study, out = write_study(tmp_path, [SmallSite("north")], rest=rest), tmp_path / "out"
+    assert fedseg("simulate", study, "--out", out).code == 0
+    model = out / "models" / "global.safetensors"
+    assert read_header(model)["plan"]["dims"] == 2
+    scan = tmp_path / "north" / "imagesTs" / "north_002.nii.gz"
+    assert fedseg("segment", scan, "--model", model, "-o", tmp_path / "found.nii.gz").code == 0
+    assert read_volume(tmp_path / "found.nii.gz").shape == read_volume(scan).shape
+
+
+def test_a_given_network_grows_an_automatic_patch_to_what_it_can_halve(tmp_path: Path) -> None:
+    rest = "rounds = 1\n[network]\nchannels = [4, 4, 4, 4, 4]\n[train]\nthreads = 1\n"
+    study = write_study(tmp_path, [SmallSite("north")], rest=rest)
+    outcome = fedseg("simulate", study, "--out", tmp_path / "out", "--dry-run", "--json")
+    assert outcome.code == 0, outcome
+    assert all(side % 16 == 0 for side in outcome.result["summary"]["plan"]["patch"])
+
+
+def test_sites_that_take_too_long_stop_the_study_with_the_reason_and_a_state_to_go_on_from(
+    tmp_path: Path,
+) -> None:
+    slow = ONE_ROUND.replace("rounds = 1", "rounds = 1\nround_timeout = 0.01")
+    study, out = write_study(tmp_path, [SmallSite("a"), SmallSite("b")], rest=slow), tmp_path / "out"
+    outcome = fedseg("simulate", study, "--out", out, "--workers", 2, "--json")
+    assert outcome.code == 1
+    error = outcome.events[-1]
+    assert error["event"] == "error" and "0 of 2 sites" in error["message"] and "--resume" in error["fix"]
+    assert "no answer within round_timeout = 0.01 s" in error["message"]
+    assert [event["state"] for event in outcome.told("site_state")].count("lost") == 2
+    assert len(outcome.told("warning")) == 2
+    study.write_text(study.read_text(encoding="utf-8").replace("0.01", "600"), encoding="utf-8")
+    assert fedseg("simulate", study, "--out", out, "--resume").code == 0
+
+
+def test_a_damaged_label_map_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    study, out = write_study(tmp_path, [SmallSite("a"), SmallSite("b")], rest=ONE_ROUND), tmp_path / "out"
+    (tmp_path / "b" / "labelsTr" / "b_000.nii.gz").write_bytes(b"damaged")
+    assert "b_000.nii.gz" in refused(fedseg("simulate", study, "--out", out))
+    assert not (out / "rounds.jsonl").exists()
