@@ -15,7 +15,7 @@ from FedSegCore.federation import wire
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.inprocess import InProcess
 from FedSegCore.federation.joining import Joining
-from FedSegCore.federation.ledger import Ledger
+from FedSegCore.federation.ledger import Ledger, read_lines
 from FedSegCore.federation.method import ClientInfo, Site
 from FedSegCore.federation.seeds import generator
 from FedSegCore.federation.store import ClientStore
@@ -28,6 +28,7 @@ from FedSegCore.run import Run, training_of
 from FedSegCore.setting import SiteData
 from FedSegCore.study import study_tables
 from FedSegCore.tensors import weights as algebra
+from FedSegCore.tensors.tensorfile import write_atomic
 
 
 def server_site(run: Run) -> Site:
@@ -40,12 +41,15 @@ def server_site(run: Run) -> Site:
 def make_transport(run: Run) -> Transport:
     """The members, in this process or in workers; for `central` one client that holds all their cases."""
     if run.entry.pooled:
+        # Nothing leaves a pooled site, for nothing was apart; its ledger of messages stays with its state.
+        write_atomic(run.folder / "ledger.jsonl", b"")
         pooled = _client(run, _pooled(run), run.folder / "sites" / "central" / "ledger.jsonl")
         return InProcess({"central": pooled})
     members = run.setting.with_role("member")
     ledger = Ledger(run.folder / "ledger.jsonl")
-    if not ledger.path.exists() or not ledger.path.stat().st_size:
-        for data in members:
+    joined = {line["site"] for line in read_lines(ledger.path) if line["kind"] == "join"}
+    for data in members:
+        if data.site.name not in joined:
             _join(run, data, ledger)
     if run.workers > 1:
         infos = [data.info for data in members]

@@ -137,7 +137,7 @@ def prepare_folder(out: Path, study: Study, *, resume: bool) -> None:
     mark = out / "study.json"
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file.", "Give a folder with --out.")
-    if out.is_dir() and any(path.name not in ("hospitals", mark.name) for path in out.iterdir()):
+    if out.is_dir() and any(_counts(path) for path in out.iterdir()):
         if not resume:
             raise UsageError(
                 f"{out} exists and is not empty.",
@@ -158,6 +158,11 @@ def _marked(mark: Path) -> object:
         return json.loads(mark.read_text(encoding="utf-8"))["digest"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def _counts(path: Path) -> bool:
+    """Whether a file says that a study was run here; a demo's images and a cut-short first write do not."""
+    return path.name not in ("hospitals", "study.json") and not path.name.endswith(".partial")
 
 
 def run_folder(out: Path, study: Study, method: str, seed: int) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from FedSegCore import cli
 from FedSegCore.cli import VERBS
@@ -16,21 +17,23 @@ from FedSegCore.errors import RunError, StorageError
 from Testing.command import Finished, fedseg, refused
 
 WITHOUT_TORCH = """
-import sys
+import json, sys
 from FedSegCore.cli import main
-try:
-    code = main(sys.argv[1:])
-except SystemExit as ended:
-    code = ended.code
+for words in json.loads(sys.argv[1]):
+    try:
+        code = main(words)
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 0, words
 heavy = {"torch", "monai", "scipy", "matplotlib"} & set(sys.modules)
-raise SystemExit(code if not heavy else f"imported {heavy}")
+assert not heavy, heavy
 """
 
 
-def in_a_fresh_process(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)], capture_output=True, text=True, timeout=60
-    )
+def in_a_fresh_process(*calls: list[object]) -> subprocess.CompletedProcess[str]:
+    words = json.dumps([[str(word) for word in call] for call in calls])
+    command = [sys.executable, "-c", WITHOUT_TORCH, words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def test_without_a_verb_the_help_lists_every_verb() -> None:
@@ -49,9 +52,7 @@ def test_each_verb_has_help_with_json_and_a_module_of_its_name(verb: str) -> Non
 
 
 def test_help_answers_without_torch() -> None:
-    for verb in VERBS:
-        fedseg(verb, "--help")
-    ran = in_a_fresh_process("segment", "--help")
+    ran = in_a_fresh_process(*([verb, "--help"] for verb in VERBS))
     assert ran.returncode == 0, ran.stderr
 
 
@@ -63,7 +64,7 @@ def test_info_answers_without_torch(kind: str, finished: Finished) -> None:
         "study": finished.study,
         "dataset": finished.study.parent / "ct",
     }[kind]
-    ran = in_a_fresh_process("info", file)
+    ran = in_a_fresh_process(["info", file])
     assert ran.returncode == 0, ran.stderr
     assert kind in ran.stdout
 
@@ -103,6 +104,12 @@ def test_an_unknown_verb_names_the_nearest_one() -> None:
 def test_a_wrong_call_is_refused_in_one_line_that_names_the_help(words: list[str], told: str) -> None:
     line = refused(fedseg(*words))
     assert told in line and "--help" in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused(finished: Finished, tmp_path: Path) -> None:
+    line = refused(fedseg("simulate", finished.study, "--out", tmp_path / "out", "--device", "cuda"))
+    assert "--device cpu" in line and not (tmp_path / "out").exists()
 
 
 def test_an_error_is_the_last_json_line() -> None:

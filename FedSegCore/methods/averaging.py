@@ -29,8 +29,10 @@ import torch
 from torch import Tensor, nn
 
 from FedSegCore.errors import StudyError, UpdateError
+from FedSegCore.federation.checks import check_weights
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
 from FedSegCore.learning.norms import recalibrate_norms
+from FedSegCore.learning.penalty import distance_penalty
 from FedSegCore.learning.predict import validate
 from FedSegCore.learning.train import Penalty, Trained, train
 from FedSegCore.nets.parts import part_of, private_keys
@@ -314,46 +316,6 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         algebra.load(site.model, state.personal or local)
         return validate(site.model, site.validation, labels=site.study_labels, patch=site.patch,
                         precision=site.training.precision)  # fmt: skip
-
-
-def check_weights(expected: Weights, sent: Weights, *, site: str, round_number: int) -> None:
-    """Refuse weights whose names, shapes or types differ from `expected`, or that are not finite.
-
-    Raises:
-        UpdateError: names the first entry at fault.
-    """
-
-    def refuse(what: str) -> UpdateError:
-        fix = (
-            "Use the same study file and FedSeg version at this site, and look at its data and learning rate."
-        )
-        return UpdateError(what, fix, site=site, round_number=round_number)
-
-    for name in sorted(expected.keys() ^ sent.keys()):
-        raise refuse(f'"{name}" was {"not sent" if name in expected else "sent but not asked for"}.')
-    for name, tensor in sent.items():
-        wanted = expected[name]
-        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
-            found, right = (f"{t.dtype} {tuple(t.shape)}" for t in (tensor, wanted))
-            raise refuse(f'"{name}" is {found}, expected {right}.')
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise refuse(f'"{name}" holds NaN or Inf.')
-
-
-def distance_penalty(model: nn.Module, reference: Weights, strength: float) -> Penalty:
-    """strength/2 · ‖w − reference‖² over the parameters named in `reference`; buffers do not count."""
-    device = next(model.parameters()).device
-    pairs = [
-        (parameter, reference[name].to(device))
-        for name, parameter in model.named_parameters()
-        if name in reference
-    ]
-
-    def penalty(_: nn.Module) -> Tensor:
-        squares = [(parameter - target).square().sum() for parameter, target in pairs]
-        return 0.5 * strength * sum(squares, start=torch.zeros((), device=device))
-
-    return penalty
 
 
 def _keep_best(state: AveragingClient, dice: Mapping[str, float]) -> AveragingClient:

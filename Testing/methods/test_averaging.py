@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from FedSegCore.errors import StudyError, UpdateError
 from FedSegCore.federation import wire
+from FedSegCore.federation.checks import check_weights
 from FedSegCore.federation.method import ClientInfo, Offer, Round
 from FedSegCore.learning.norms import recalibrate_norms
+from FedSegCore.learning.penalty import distance_penalty
 from FedSegCore.learning.train import make_optimizer, step
 from FedSegCore.methods.averaging import (
     EVERYTHING,
@@ -23,8 +25,6 @@ from FedSegCore.methods.averaging import (
     AveragingServer,
     AveragingUpdate,
     _keep_best,
-    check_weights,
-    distance_penalty,
 )
 from FedSegCore.methods.registry import METHODS
 from FedSegCore.nets.parts import norm_keys, part_of

@@ -1,0 +1,32 @@
+"""What the server refuses from a site before it touches any state."""
+
+from __future__ import annotations
+
+import torch
+
+from FedSegCore.errors import UpdateError
+from FedSegCore.tensors.weights import Weights
+
+
+def check_weights(expected: Weights, sent: Weights, *, site: str, round_number: int) -> None:
+    """Refuse weights whose names, shapes or types differ from `expected`, or that are not finite.
+
+    Raises:
+        UpdateError: names the first entry at fault.
+    """
+
+    def refuse(what: str) -> UpdateError:
+        fix = (
+            "Use the same study file and FedSeg version at this site, and look at its data and learning rate."
+        )
+        return UpdateError(what, fix, site=site, round_number=round_number)
+
+    for name in sorted(expected.keys() ^ sent.keys()):
+        raise refuse(f'"{name}" was {"not sent" if name in expected else "sent but not asked for"}.')
+    for name, tensor in sent.items():
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            found, right = (f"{t.dtype} {tuple(t.shape)}" for t in (tensor, wanted))
+            raise refuse(f'"{name}" is {found}, expected {right}.')
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise refuse(f'"{name}" holds NaN or Inf.')
