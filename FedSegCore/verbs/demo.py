@@ -11,10 +11,16 @@ STUDY = """\
 # Three generated hospitals: one with CT, one with MR, one with few MR scans of inverted contrast.
 name = "FedSeg demo on generated images"
 method = "fedgin"
-rounds = 10
+rounds = 20
+
+[method_options]
+weighting = "uniform"      # each hospital counts alike, whatever its size
 
 [network]
 channels = [16, 32, 64]
+
+[train]
+validate_every = 2
 
 [[site]]
 name = "north"
@@ -30,7 +36,7 @@ data = "island"
 publish_personal = true
 """
 
-_SITES = {"north": ("ct", 12), "south": ("mr", 12), "island": ("mr_inverted", 6)}
+_SITES = {"north": ("ct", 12), "south": ("mr", 12), "island": ("mr_inverted", 8)}
 
 
 def run(arguments: Namespace, console: Console) -> int:

@@ -29,7 +29,7 @@ def test_the_demo_ends_with_a_model_that_segments_and_a_report(tmp_path: Path) -
     out = tmp_path / "demo"
     outcome = fedseg("demo", "--out", out, "--json")
     assert outcome.code == 0, outcome
-    assert outcome.result["summary"]["dice"]["fedgin/global"] > 0.4
+    assert outcome.result["summary"]["dice"]["fedgin/global"] > 0.6
     assert (out / "report.html").is_file() and (out / "models" / "global.safetensors").is_file()
     scan = next((out / "hospitals" / "island" / "imagesTs").iterdir())
     told = fedseg(
