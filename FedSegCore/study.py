@@ -17,9 +17,10 @@ from FedSegCore.errors import StudyError, nearest
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import method_names, named
 from FedSegCore.nets.unet import Network
-from FedSegCore.tables import coerce, table
+from FedSegCore.tables import table
 
-OUTSIDE_MODELS = ("global", "routed", "uniform", "ensemble", "tent", "batchnorm")
+OUTSIDE_MODELS = ("global",)
+"""What outside sites can be scored with so far; routing and its baselines join here."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Study:
     Args:
         methods: the methods to compare; each is run with each seed.
         min_sites: how many sites a round needs; none given: all members.
-        outside_models: what outside sites are scored with; none given: the method's own choice.
+        outside_models: what outside sites are scored with besides their owners' models; none given: `global`.
         labels: the study's structures; none given: the sites' names in the order they first appear.
     """
 
@@ -187,9 +188,17 @@ def _check(study: Study) -> None:
     if study.network.channels is not None:
         Network(channels=study.network.channels)
     for model in study.outside_models or ():
-        coerce(
-            model, Literal["global", "routed", "uniform", "ensemble", "tent", "batchnorm"], '"outside_models"'
-        )
+        if model not in OUTSIDE_MODELS:
+            raise StudyError(
+                f'Outside sites cannot be scored with "{model}" in this version.',
+                nearest(model, OUTSIDE_MODELS),
+            )
+    for site in study.sites:
+        if site.role == "server":
+            raise StudyError(
+                f'Site {site.name} has role = "server", but no method of this version trains at the server.',
+                'Give it role = "member" or "outside".',
+            )
 
 
 def _check_sites(study: Study) -> None:

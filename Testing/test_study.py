@@ -140,7 +140,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"round_timeout": 0}, "round_timeout is 0"),
     ({"labels": []}, "labels are none"),
     ({"labels": ["a", "a"]}, "named twice"),
-    ({"outside_models": ["globl"]}, "must be one of"),
+    ({"outside_models": ["routed"]}, "cannot be scored with"),
     ({"train": {"batch_size": 0}}, "batch_size is 0"),
     ({"train": {"epochs": 0}}, "epochs is 0"),
     ({"train": {"learning_rate": 0.0}}, "learning_rate is 0.0"),

@@ -26,7 +26,6 @@ class Named:
         own: what a site's own model is called in the scores: `personal`, or `local` where nothing is shared.
         masked: whether structures that a case's site did not annotate are left out of the loss; only
             `central` may count them as background instead.
-        outside: what outside sites are scored with by default.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Named:
     pooled: bool = False
     own: Literal["personal", "local"] = "personal"
     masked: bool = True
-    outside: tuple[str, ...] = ("global",)
 
 
 METHODS: Final[Mapping[str, Named]] = {
