@@ -70,14 +70,15 @@ def _job(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "folder": str(run.folder.resolve()),
         "device": run.device.type,
-        "threads": worker_threads(run.study.train.threads, run.workers),
+        "threads": threads_of(run),
         "init": str(run.init.resolve()) if run.init else "",
     }
 
 
-def worker_threads(wanted: int, workers: int) -> int:
-    """The study's threads; else this machine's cores, shared between the workers."""
-    return wanted or max(cores() // workers, 1)
+def threads_of(run: Run) -> int:
+    """The threads that a site trains with: the study's, else this machine's cores, shared between workers."""
+    workers = 1 if run.entry.pooled else run.workers
+    return run.study.train.threads or max(cores() // workers, 1)
 
 
 def cores() -> int:

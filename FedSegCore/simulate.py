@@ -20,7 +20,7 @@ from FedSegCore.federation.rounds import Emit, conclude, federate
 from FedSegCore.federation.store import ServerStore
 from FedSegCore.inference.modelfile import Model, load_model
 from FedSegCore.methods.registry import named
-from FedSegCore.participants import cores, make_transport, server_site
+from FedSegCore.participants import cores, make_transport, server_site, threads_of
 from FedSegCore.publishing import write_models
 from FedSegCore.report.scores import Score, read_scores, write_scores
 from FedSegCore.reporting import report
@@ -204,7 +204,7 @@ def _facts(run: Run) -> dict[str, Any]:
             "device": run.device.type,
             "instruction_set": torch.backends.cpu.get_cpu_capability(),
             "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
+            "threads": threads_of(run),
             "precision": run.study.train.precision,
         },
     }

@@ -53,10 +53,9 @@ def run(arguments: Namespace, console: Console) -> int:
     summary = simulate(read_study(study), out, device=choose_device("auto"), resume=False, emit=console.emit)
     scan = sorted((out / "hospitals" / "island" / "imagesTs").iterdir())[0]
     console.say(f"\nReport:      {summary['report']}")
-    console.say(f"Model:       {out / 'models' / 'global.safetensors'}")
-    console.say(
-        f"Try next:    fedseg segment {scan} --model {out / 'models' / 'global.safetensors'} -o segmented.nii.gz"
-    )
+    model = out / "models" / "global.safetensors"
+    console.say(f"Model:       {model}")
+    console.say(f"Try next:    fedseg segment --image MR={scan} --model {model} -o segmented.nii.gz")
     console.result(summary, path=out)
     return 0
 
