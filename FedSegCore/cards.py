@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from FedSegCore.publishing import WrittenModel
 from FedSegCore.report.scores import Score
 from FedSegCore.tensors.header import read_header
 from FedSegCore.tensors.tensorfile import write_atomic
@@ -19,41 +20,38 @@ _POOR = 0.5
 
 
 def write_cards(
-    folder: Path, paths: Sequence[Path], scores: Sequence[Score], rounds: Sequence[Mapping[str, Any]]
+    folder: Path, models: Sequence[WrittenModel], scores: Sequence[Score], rounds: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Write and return `models/index.json`: the header of each model plus what may change from run to run.
 
     Args:
         folder: the run's folder.
-        paths: its published models.
+        models: its public models.
         scores: the run's scores; a card tells the Dice of its own model by site and structure.
-        rounds: the lines of rounds.jsonl, for the sites that were left out.
+        rounds: the lines of rounds.jsonl; a card tells how many of them a site was left out of, and not why.
     """
-    cards = {path.name: card(path, scores, rounds) for path in paths}
+    cards = {model.path.name: card(model, scores, rounds) for model in models}
     target = folder / "models" / "index.json"
     write_atomic(target, (json.dumps(cards, indent=1, ensure_ascii=False) + "\n").encode())
     return cards
 
 
-def card(path: Path, scores: Sequence[Score], rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def card(model: WrittenModel, scores: Sequence[Score], rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One model's card."""
-    header = read_header(path)
-    kind, _, owner = header["name"].partition("-")
-    own = [score for score in scores if score.model == kind and score.owner == owner]
+    header = read_header(model.path)
+    own = [score for score in scores if score.model == model.kind and score.owner == model.owner]
     poor = Counter(f"{score.site}, {score.label}" for score in own if score.dice < _POOR)
-    left_out = {
-        f"round {line['round']}: {site}": why for line in rounds for site, why in line["left_out"].items()
-    }
+    left_out = Counter(site for line in rounds for site in line["left_out"])
     return {
         **{key: value for key, value in header.items() if key != "format"},
-        "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "file_sha256": hashlib.sha256(model.path.read_bytes()).hexdigest(),
         "rounds": len(rounds),
         "dice_by_site": _dice(own),
         "failures": {
             "dice_below_half": poor.total(),
             "where": dict(sorted(poor.items())),
             "undefined_scores": sum(math.isnan(score.dice) for score in own),
-            "sites_left_out": left_out,
+            "sites_left_out": dict(sorted(left_out.items())),
         },
     }
 

@@ -130,8 +130,19 @@ def make_parser() -> argparse.ArgumentParser:
     segment.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
     evaluate = _verb(verbs, "evaluate", "compare segmentations with references")
-    evaluate.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="file or folder")
-    evaluate.add_argument("labels", type=Path, metavar="LABELS", help="file or folder")
+    evaluate.add_argument(
+        "predictions",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="file or folder; a .seg.nrrd is compared by its segments' names, any other file by the values that "
+        "the dataset.json beside LABELS gives to the structures",
+    )
+    evaluate.add_argument(
+        "labels",
+        type=Path,
+        metavar="LABELS",
+        help="file or folder; of two folders each reference needs a prediction",
+    )
     evaluate.add_argument("--csv", type=Path, metavar="FILE")
 
     info = _verb(verbs, "info", "what a model, checkpoint, study or dataset is")

@@ -6,6 +6,7 @@ from FedSegCore.console import Console
 from FedSegCore.data.check import check_dataset
 from FedSegCore.errors import DataError
 from FedSegCore.setting import Setting, read_setting
+from FedSegCore.sharing import trained_twice
 from FedSegCore.study import Study, StudySite
 
 
@@ -19,6 +20,8 @@ def dry_run(study: Study, console: Console) -> int:
             raise
         setting = None  # what keeps the study from being planned is among the problems
     facts = _facts(setting, console) if setting else {}
+    if setting:
+        _warn(setting, console)
     console.say(f"{'Not ready' if errors else 'Ready'}: {errors} errors.")
     console.result({"errors": errors, **facts})
     return 1 if errors else 0
@@ -34,6 +37,21 @@ def _tell_problems(site: StudySite, console: Console) -> int:
         )
         console.say(f"{problem.severity}: {file}: {problem.message} {problem.fix}".rstrip())
     return sum(problem.severity == "error" for problem in problems)
+
+
+def _warn(setting: Setting, console: Console) -> None:
+    """Tell what is allowed but seldom meant."""
+    for data in setting.sites:
+        if data.unlabelled:
+            message = (
+                f"Site {data.site.name}: {len(data.unlabelled)} test cases have no label and are not scored."
+            )
+            console.emit(
+                "warning", message=message, fix="Add their labels to dataset.json, or leave them out."
+            )
+    for case, site, other in trained_twice(setting.sites):
+        message = f'The case "{case}" of site {other} also trains at site {site}.'
+        console.emit("warning", message=message, fix="Keep the sites' cases apart with `cases`.")
 
 
 def _facts(setting: Setting, console: Console) -> dict[str, object]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from FedSegCore.federation.method import ClientInfo, Published
 from FedSegCore.inference.modelfile import Member, ModelHeader, save_model
@@ -35,37 +37,66 @@ def model_header(
     )
 
 
-def write_models(run: Run, published: Mapping[str, Published]) -> list[Path]:
+@dataclass(frozen=True)
+class WrittenModel:
+    """A model file of a finished run.
+
+    Args:
+        name: the model's name in the study, such as `personal-north`.
+        kind: what the scores call it.
+        owner: the site that a personal or local model belongs to; else empty.
+        public: whether anyone may use it; what is not public never leaves the site's own folder.
+    """
+
+    path: Path
+    name: str
+    kind: Literal["global", "central", "personal", "local"]
+    owner: str = ""
+    public: bool = True
+
+
+def write_models(run: Run, published: Mapping[str, Published]) -> list[WrittenModel]:
     """Model files: what was published, and each site's own where the method makes one."""
-    infos = {data.site.name: data.info for data in run.setting.with_role("member")}
-    everyone = list(infos.values())
-    known = {label for info in everyone for label in info.labels}
-    modalities = tuple(name for choices in run.setting.inputs for name in choices)
-    paths = []
-    for name, model in published.items():
-        owner = infos.get(name.removeprefix("personal-")) if name.startswith("personal-") else None
-        title = "central" if run.entry.pooled else name
-        header = model_header(
-            run,
-            title,
-            known=owner.labels if owner else tuple(known),
-            owned=owner.modalities if owner else modalities,
-            sites=(owner,) if owner else everyone,
-            members=model.members,
-        )
-        paths.append(run.folder / "models" / f"{title}.safetensors")
-        save_model(paths[-1], model.weights, header)
-    for name in infos if not run.entry.pooled else ():
-        own = run.folder / "sites" / name / "personal.safetensors"
+    members = run.setting.with_role("member")
+    # A local model is copied from its site's folder, whether or not the site offered it.
+    written = [
+        _published(run, name, model)
+        for name, model in published.items()
+        if model.owner is None or run.entry.own == "personal"
+    ]
+    for site in (data.site.name for data in members if not run.entry.pooled):
+        own = run.folder / "sites" / site / "personal.safetensors"
         if own.is_file():
-            paths.append(_own_model(run, own, name))
-    return paths
+            written.append(_own_model(run, own, site))
+    return written
 
 
-def _own_model(run: Run, own: Path, site: str) -> Path:
+def _published(run: Run, name: str, model: Published) -> WrittenModel:
+    owner = model.owner
+    name = "central" if run.entry.pooled else name
+    everyone = [data.info for data in run.setting.with_role("member")]
+    # Only those whose private parts a merged model holds have taught it their structures.
+    teachers = [owner] if owner else model.members or everyone
+    header = model_header(
+        run,
+        name,
+        known=tuple({label for info in teachers for label in info.labels}),
+        owned=owner.modalities if owner else run.setting.member_modalities,
+        sites=(owner,) if owner else everyone,
+        members=model.members,
+    )
+    path = run.folder / "models" / f"{name}.safetensors"
+    save_model(path, model.weights, header)
+    if owner:
+        return WrittenModel(path, name, "personal", owner.name)
+    return WrittenModel(path, name, "central" if run.entry.pooled else "global")
+
+
+def _own_model(run: Run, own: Path, site: str) -> WrittenModel:
     """A local model stands among the published ones, for nothing federated is in it; a personal one stays."""
-    if run.entry.own != "local":
-        return own
-    target = run.folder / "models" / f"local-{site}.safetensors"
+    name = f"{run.entry.own}-{site}"
+    if run.entry.own == "personal":
+        return WrittenModel(own, name, "personal", site, public=False)
+    target = run.folder / "models" / f"{name}.safetensors"
     write_atomic(target, own.read_bytes())
-    return target
+    return WrittenModel(target, name, "local", site)

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from FedSegCore.data.case import Case
 from FedSegCore.data.geometry import Geometry
-from FedSegCore.data.io import read_volume
-from FedSegCore.data.segments import read_label_map
+from FedSegCore.data.reading import read_labelled_case
 from FedSegCore.inference.modelfile import Model
 from FedSegCore.inference.segment import segment_prepared
 from FedSegCore.learning.metrics import score_case
@@ -39,27 +39,19 @@ class TestCase:
 
 
 def read_test_cases(setting: Setting, data: SiteData) -> tuple[TestCase, ...]:
-    """The site's test cases that have a label map."""
-    return tuple(
-        _read(setting, data, place) for place, case in enumerate(data.test) if case.label is not None
-    )
+    """The site's test cases.
+
+    Raises:
+        DataError: an image or reference that cannot be used, or that lies on another grid.
+    """
+    return tuple(_read(setting, data, case) for case in data.test)
 
 
-def _read(setting: Setting, data: SiteData, place: int) -> TestCase:
-    case = data.test[place]
-    assert case.label is not None
-    owned = [channel for channel in data.sources if channel is not None]
-    volumes = [read_volume(case.images[channel]) for channel in owned]
-    prepared = setting.plan.prepare(volumes, [data.dataset.channel_names[channel] for channel in owned])
-    image = torch.zeros(len(data.sources), *prepared.image.shape[1:])
-    image[[source is not None for source in data.sources]] = torch.from_numpy(prepared.image)
-    label = read_label_map(case.label, data.dataset.labels, like=volumes[0])
-    reference = data.dataset.labels.encode(label.array, data.annotation.groups)
-    first = volumes[0]
-    x, y, z = (float(side) for side in first.spacing_mm)
-    return TestCase(
-        case.name, image, prepared.geometry, np.asarray(first.array, np.float32), reference, (x, y, z)
-    )
+def _read(setting: Setting, data: SiteData, case: Case) -> TestCase:
+    read = read_labelled_case(case, data.dataset, setting.plan, data.annotation, channels=data.sources)
+    x, y, z = (float(side) for side in read.scan.spacing_mm)
+    scan = np.asarray(read.scan.array, np.float32)
+    return TestCase(case.name, read.image, read.geometry, scan, read.structures, (x, y, z))
 
 
 @dataclass(frozen=True)
@@ -92,7 +84,13 @@ def score_model(
     for case in cases:
         image = case.image * torch.tensor(fed, dtype=torch.float32).view(-1, 1, 1, 1)
         prediction = segment_prepared(model, image, case.geometry)
-        measured = score_case(prediction, case.reference, labels=setting.labels, spacing_mm=case.spacing_mm)
+        measured = score_case(
+            prediction,
+            case.reference,
+            labels=setting.labels,
+            spacing_mm=case.spacing_mm,
+            slices=case.geometry.axes[2] if header.plan.dims == 2 else None,
+        )
         scores = [
             Score(
                 row.study,

@@ -6,47 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from FedSegCore.data.autoplan import auto_plan
-from FedSegCore.data.batches import CachedCase, cache_case, input_sources
-from FedSegCore.data.case import Case, Dataset, read_dataset
-from FedSegCore.data.labels import Annotation, LabelSet, annotate, label_values
+from FedSegCore.data.batches import CachedCase, cache_case
+from FedSegCore.data.case import Case, Dataset
+from FedSegCore.data.labels import LabelSet, annotate, label_values
 from FedSegCore.data.passport import Passport, make_passport
 from FedSegCore.data.plan import Intensity, Plan
-from FedSegCore.errors import DataError, StudyError, nearest
-from FedSegCore.federation.method import ClientInfo
+from FedSegCore.errors import StudyError, nearest
 from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.nets.unet import Network, Norm
-from FedSegCore.study import IntensityTable, NetworkTable, PlanTable, Study, StudySite
-
-
-@dataclass(frozen=True, eq=False)
-class SiteData:
-    """One site's view of its own dataset in this study.
-
-    Args:
-        modalities: those of its channels that it owns here.
-        sources: the dataset's channel for each network input, None for an absent one.
-        training, validation, test: the cases that it uses.
-    """
-
-    site: StudySite
-    dataset: Dataset
-    annotation: Annotation
-    modalities: tuple[str, ...]
-    sources: tuple[int | None, ...]
-    training: tuple[Case, ...]
-    validation: tuple[Case, ...]
-    test: tuple[Case, ...]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Those of the study's structures that the site annotates."""
-        pairs = zip(self.annotation.labels, self.annotation.annotated, strict=True)
-        return tuple(label for label, known in pairs if known)
-
-    @property
-    def info(self) -> ClientInfo:
-        """What the site tells when it joins."""
-        return ClientInfo(self.site.name, self.modalities, self.labels, len(self.training))
+from FedSegCore.sharing import refuse_leaks
+from FedSegCore.sitedata import SiteData as SiteData
+from FedSegCore.sitedata import owned_modalities, site_dataset, view_site
+from FedSegCore.study import IntensityTable, NetworkTable, PlanTable, Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +27,7 @@ class Setting:
     Args:
         labels: the study's structures, in the order of the network's outputs.
         values: their values in a label map.
-        overlapping: whether some site's structures overlap.
+        overlapping: whether some member's structures overlap.
         inputs: for each network input, the modalities that may feed it.
         depth: the number of network levels that the plan's patch allows for.
         passports: the pooled numbers that each training site tells when it joins; none where the plan is given.
@@ -76,6 +47,13 @@ class Setting:
         """The sites of one role, sorted by name."""
         chosen = (data for data in self.sites if data.site.role == role)
         return tuple(sorted(chosen, key=lambda data: data.site.name))
+
+    @property
+    def member_modalities(self) -> tuple[str, ...]:
+        """What the members train with, in the order of the inputs; those of an outside site are not among it."""
+        owned = [name for data in self.with_role("member") for name in data.modalities]
+        inputs = [name for choices in self.inputs for name in choices if name in owned]
+        return tuple(dict.fromkeys([*inputs, *owned]))
 
     def network(self, norm: Norm) -> Network:
         """The study's network; channels that it does not give double from level to level of the plan's depth."""
@@ -110,10 +88,11 @@ def read_setting(study: Study, *, like: ModelHeader | None = None) -> Setting:
         like: a model that the study goes on from: its structures, inputs and plan hold.
 
     Raises:
-        StudyError: labels or modalities that no site has, a member without training cases.
+        StudyError: labels or modalities that no site has, a member without training cases, an outside site
+            without test cases, a case that trains at one site and is a test case at another.
         DataError: a folder or dataset.json that cannot be used.
     """
-    datasets = {site.name: _dataset(site) for site in study.sites}
+    datasets = {site.name: site_dataset(site) for site in study.sites}
     labels = like.label_names if like else _study_labels(study, datasets)
     annotations = {
         site.name: annotate(
@@ -121,18 +100,16 @@ def read_setting(study: Study, *, like: ModelHeader | None = None) -> Setting:
         )
         for site in study.sites
     }
-    modalities = {site.name: _modalities(site, datasets[site.name]) for site in study.sites}
-    inputs = like.inputs if like else _inputs([modalities[site.name] for site in study.sites])
-    names = [choices[0] for choices in inputs]
-    sites = []
-    for site in study.sites:
-        dataset, owned = datasets[site.name], modalities[site.name]
-        sources = input_sources(names, owned=owned, channel_names=dataset.channel_names)
-        training, validation, test = _cases(site, dataset)
-        _check_channels(site, dataset, (*training, *validation, *test))
-        sites.append(
-            SiteData(site, dataset, annotations[site.name], owned, sources, training, validation, test)
-        )
+    modalities = {site.name: owned_modalities(site, datasets[site.name]) for site in study.sites}
+    members = [site.name for site in study.sites if site.role != "outside"]
+    inputs = like.inputs if like else _inputs([modalities[name] for name in members])
+    if like is None:
+        _check_intensity(study, modalities)
+    sites = tuple(
+        view_site(site, datasets[site.name], annotations[site.name], modalities[site.name], inputs=inputs)
+        for site in study.sites
+    )
+    refuse_leaks(sites)
     passports = {
         data.site.name: make_passport(
             replace(data.dataset, training=data.training, validation=(), test=()),
@@ -144,17 +121,12 @@ def read_setting(study: Study, *, like: ModelHeader | None = None) -> Setting:
     }
     plan, depth = (like.plan, like.network.depth) if like else _plan(study, list(passports.values()))
     values = dict(like.labels) if like else label_values([_renamed(data) for data in sites], labels)
-    overlapping = any(data.dataset.labels.overlapping(data.annotation.groups) for data in sites)
-    setting = Setting(study, labels, values, overlapping, inputs, plan, depth, tuple(sites), passports)
+    overlapping = any(
+        data.dataset.labels.overlapping(data.annotation.groups) for data in sites if data.site.name in members
+    )
+    setting = Setting(study, labels, values, overlapping, inputs, plan, depth, sites, passports)
     _check_patch(plan, setting.network("instance").divisor)
     return setting
-
-
-def _dataset(site: StudySite) -> Dataset:
-    try:
-        return read_dataset(site.data)
-    except DataError as error:
-        raise DataError(f"Site {site.name}: {error.message}", error.fix) from None
 
 
 def _study_labels(study: Study, datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
@@ -180,14 +152,13 @@ def _renamed(data: SiteData) -> LabelSet:
     )
 
 
-def _modalities(site: StudySite, dataset: Dataset) -> tuple[str, ...]:
-    for name in site.modalities or ():
-        if name not in dataset.channel_names:
+def _check_intensity(study: Study, modalities: Mapping[str, tuple[str, ...]]) -> None:
+    known = dict.fromkeys(name for names in modalities.values() for name in names)
+    for name in study.plan.intensity:
+        if name not in known:
             raise StudyError(
-                f'Site {site.name} has no modality "{name}"; its channels are {", ".join(dataset.channel_names)}.',
-                nearest(name, dataset.channel_names),
+                f"[plan.intensity.{name}] is of a modality that no site has.", nearest(name, known)
             )
-    return site.modalities or dataset.channel_names
 
 
 def _inputs(owned: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
@@ -196,44 +167,6 @@ def _inputs(owned: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     if all(len(names) == 1 for names in owned):
         return (union,)
     return tuple((name,) for name in union)
-
-
-def _cases(site: StudySite, dataset: Dataset) -> tuple[tuple[Case, ...], tuple[Case, ...], tuple[Case, ...]]:
-    """The site's training, validation and test cases, as the study picks them by name or number."""
-    training, validation, test = dataset.training, dataset.validation, dataset.test
-    if site.test_cases is not None:
-        test = _pick(site, (*training, *validation, *test), site.test_cases)
-    chosen = {case.name for case in test}
-    training = tuple(case for case in training if case.name not in chosen)
-    validation = tuple(case for case in validation if case.name not in chosen)
-    if site.cases is not None:
-        picked = _pick(site, (*training, *validation), site.cases)
-        training = tuple(case for case in picked if case not in validation)
-        validation = tuple(case for case in picked if case in validation)
-    training = training[: site.limit]
-    if site.role != "outside" and not training:
-        raise StudyError(f"Site {site.name} has no training cases.", 'Give it some, or role = "outside".')
-    if site.role == "outside":
-        return (), (), test or (*training, *validation)
-    return training, validation, test
-
-
-def _check_channels(site: StudySite, dataset: Dataset, cases: Sequence[Case]) -> None:
-    for case in cases:
-        if len(case.images) != len(dataset.channel_names):
-            raise DataError(
-                f"Site {site.name}: case {case.name} has {len(case.images)} images, but {dataset.folder} has "
-                f"{len(dataset.channel_names)} channels ({', '.join(dataset.channel_names)}).",
-                "List one image for each channel in dataset.json.",
-            )
-
-
-def _pick(site: StudySite, cases: Sequence[Case], names: Sequence[str]) -> tuple[Case, ...]:
-    by_name = {case.name: case for case in cases}
-    for name in names:
-        if name not in by_name:
-            raise StudyError(f'Site {site.name} has no case "{name}".', nearest(name, by_name))
-    return tuple(by_name[name] for name in names)
 
 
 def _plan(study: Study, passports: Sequence[Passport]) -> tuple[Plan, int]:

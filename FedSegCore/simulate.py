@@ -18,10 +18,11 @@ from FedSegCore.errors import UsageError
 from FedSegCore.federation.ledger import read_lines
 from FedSegCore.federation.rounds import Emit, conclude, federate
 from FedSegCore.federation.store import ServerStore
-from FedSegCore.inference.modelfile import Model, load_model
+from FedSegCore.inference.modelfile import load_model
+from FedSegCore.learning.precision import settled
 from FedSegCore.methods.registry import named
 from FedSegCore.participants import cores, make_transport, server_site, threads_of
-from FedSegCore.publishing import write_models
+from FedSegCore.publishing import WrittenModel, write_models
 from FedSegCore.report.scores import Score, read_scores, write_scores
 from FedSegCore.reporting import report
 from FedSegCore.run import Run, read_cache, read_start
@@ -67,7 +68,6 @@ def simulate(
     here = workers == 1 or any(entry.pooled for entry in entries)
     trained = [data for data in setting.sites if data.site.role != "outside"] if here else []
     cache = read_cache(setting, trained, setting.sites)
-    started = time.monotonic()
     runs = [
         Run(
             setting,
@@ -89,7 +89,9 @@ def simulate(
         execute(run, timed)
     scores = [score for run in runs for score in read_scores(run.folder / "scores.csv")]
     write_scores(out / "scores.csv", scores)
-    report(setting, runs, out, scores=scores, seconds=time.monotonic() - started)
+    # Of all legs of the study, for each round's line tells its own time.
+    seconds = sum(line["seconds"] for run in runs for line in read_lines(run.folder / "rounds.jsonl"))
+    report(setting, runs, out, scores=scores, seconds=seconds)
     return summary(out, folders)
 
 
@@ -182,15 +184,15 @@ def execute(run: Run, emit: Emit) -> None:
     min_sites = min(study.min_sites or members, members)
     with contextlib.closing(Announced(transport, news, emit)) as told:
         state = federate(method, server, told, study.rounds, store=store, min_sites=min_sites, emit=emit)
-        published = conclude(method, state, server, transport, study.rounds, emit=emit)
+        published = conclude(method, state, server, transport, study.rounds, min_sites=min_sites, emit=emit)
         news.tell()
-    paths = write_models(run, published)
-    scores = list(score_run(run, paths))
+    models = write_models(run, published)
+    scores = list(score_run(run, models))
     write_scores(run.folder / "scores.csv", scores)
-    public = [path for path in paths if path.parent.name == "models"]
+    public = [model for model in models if model.public]
     cards = write_cards(run.folder, public, scores, read_lines(store.log))
-    for path in public:
-        emit("model", path=str(path), name=path.stem, card=cards[path.name])
+    for model in public:
+        emit("model", path=str(model.path), name=model.name, card=cards[model.path.name])
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -205,35 +207,22 @@ def _facts(run: Run) -> dict[str, Any]:
             "instruction_set": torch.backends.cpu.get_cpu_capability(),
             "torch": torch.__version__,
             "threads": threads_of(run),
-            "precision": run.study.train.precision,
+            "precision": settled(run.study.train.precision, run.device),
         },
     }
 
 
-def score_run(run: Run, paths: Sequence[Path]) -> Iterator[Score]:
+def score_run(run: Run, models: Sequence[WrittenModel]) -> Iterator[Score]:
     """Every final model on every test set that it answers for."""
-    for path in paths:
-        model = load_model(path, run.device)
-        owner = _owner(path, model)
-        if owner and path.stem.startswith("personal-"):
+    for one in models:
+        if one.kind == "personal" and one.public:
             continue  # the same model as the one in the site's own folder, which is scored
-        for data in _answers_for(run, owner):
-            row = Row(run.study.name, run.entry.name, run.seed, run.study.rounds, _kind(run, owner), owner)
-            for scores, _, _ in score_model(
-                model, run.setting, data, run.cache.test[data.site.name], row=row
-            ):
+        model = load_model(one.path, run.device)
+        row = Row(run.study.name, run.entry.name, run.seed, run.study.rounds, one.kind, one.owner)
+        for data in _answers_for(run, one.owner):
+            cases = run.cache.test[data.site.name]
+            for scores, _, _ in score_model(model, run.setting, data, cases, row=row):
                 yield from scores
-
-
-def _owner(path: Path, model: Model) -> str:
-    alone = path.stem in ("personal",) or path.stem.startswith(("personal-", "local-"))
-    return model.header.sites[0][0] if alone else ""
-
-
-def _kind(run: Run, owner: str) -> str:
-    if owner:
-        return run.entry.own
-    return "central" if run.entry.pooled else "global"
 
 
 def _answers_for(run: Run, owner: str) -> list[SiteData]:

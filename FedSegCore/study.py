@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from FedSegCore.errors import StudyError, nearest
+from FedSegCore.idle import refuse_idle
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import method_names, named
 from FedSegCore.nets.unet import Network
@@ -106,7 +107,7 @@ def read_study(path: Path) -> Study:
     """Read a study file; site folders become relative to it.
 
     Raises:
-        StudyError: unreadable, broken TOML, or anything that `parse_study` refuses.
+        StudyError: unreadable, broken TOML, anything that `parse_study` refuses, a key without effect.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -114,7 +115,9 @@ def read_study(path: Path) -> Study:
         raise StudyError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not valid TOML: {error}.", "Correct the file there.") from None
-    return parse_study(raw, path.parent)
+    study = parse_study(raw, path.parent)
+    refuse_idle(study)
+    return study
 
 
 def parse_study(raw: Mapping[str, Any], folder: Path) -> Study:

@@ -8,12 +8,17 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, final
 
-from FedSegCore.errors import FedSegError, StorageError
+from FedSegCore.errors import InputError, SiteError
+from FedSegCore.federation.failures import site_failure
 from FedSegCore.federation.frames import read_frame, write_frame
+
+if TYPE_CHECKING:
+    from FedSegCore.federation.client import Client
+    from FedSegCore.run import Run
 
 Frames = queue.Queue[tuple[dict[str, Any], bytes]]
 
@@ -28,19 +33,29 @@ def main() -> int:
     frames: Frames = queue.Queue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, frames), daemon=True).start()
     job, _ = frames.get()
-    clients: Mapping[str, Any] = {}
+    clients = Clients(job)
     with contextlib.suppress(BrokenPipeError):
         while True:
             head, message = frames.get()
-            try:
-                clients = clients or make_clients(job)
-                reply = clients[head["site"]].handle(message)
-            except Exception as error:
-                # The process that trains the other sites goes on; the server writes the reason into its log.
-                write_frame(pipe, failure(error))
-            else:
-                write_frame(pipe, {}, reply)
+            write_frame(pipe, *answer(clients, head["site"], message))
     return 0
+
+
+def answer(clients: Clients, site: str, message: bytes) -> tuple[dict[str, Any], bytes]:
+    """The head and body of the frame that answers one message; the head tells why there is no body.
+
+    `stop` stands where the study cannot go on: the user's input or this machine's disk is at fault.
+    """
+    try:
+        return {}, clients.of(site).handle(message)
+    except InputError as error:
+        return {"failed": error.message, "fix": error.fix, "stop": True}, b""
+    except SiteError as error:
+        return {"failed": error.reason, "fix": error.fix, "stop": False}, b""
+    except Exception as error:
+        # The process that trains the other sites goes on.
+        told = site_failure(error, site=site, round_number=0, task="start", folder=clients.folder(site))
+        return {"failed": told.reason, "fix": told.fix, "stop": False}, b""
 
 
 def _read(pipe: BinaryIO, frames: Frames) -> None:
@@ -55,24 +70,41 @@ def _read(pipe: BinaryIO, frames: Frames) -> None:
         os._exit(0)
 
 
-def failure(error: Exception) -> dict[str, Any]:
-    """The head of a frame that tells why there is no answer; `disk` where this machine's disk is at fault."""
-    if isinstance(error, FedSegError):
-        return {"failed": error.message, "fix": error.fix, "disk": isinstance(error, StorageError)}
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return {"failed": reason[:_LONGEST_REASON], "fix": "", "disk": False}
+@final
+class Clients:
+    """The clients of this worker's sites, each with its data from when it is first asked.
+
+    Args:
+        job: the words of the frame that began this process.
+    """
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._job = job
+        self._run: Run | None = None
+        self._made: dict[str, Client] = {}
+
+    def of(self, site: str) -> Client:
+        """One site's client.
+
+        Raises:
+            InputError: the study or the site's data cannot be used.
+        """
+        self._run = self._run or make_run(self._job)
+        if site not in self._made:
+            self._made[site] = make_client(self._run, site)
+        return self._made[site]
+
+    def folder(self, site: str) -> Path:
+        """The site's private folder."""
+        return Path(self._job["folder"]) / "sites" / site
 
 
-_LONGEST_REASON = 300
-
-
-def make_clients(job: dict[str, Any]) -> dict[str, Any]:
-    """The clients of this worker's sites, from the words of its job."""
+def make_run(job: dict[str, Any]) -> Run:
+    """The run of a worker's job, without any cases yet."""
     import torch
 
     from FedSegCore.device import choose_device
     from FedSegCore.methods.registry import named
-    from FedSegCore.participants import member_client
     from FedSegCore.run import Run, read_cache, read_start
     from FedSegCore.setting import read_setting
     from FedSegCore.study import parse_study
@@ -81,17 +113,18 @@ def make_clients(job: dict[str, Any]) -> dict[str, Any]:
     study = parse_study(job["study"], Path())
     header, start = read_start(Path(job["init"])) if job["init"] else (None, {})
     setting = read_setting(study, like=header)
-    mine = [data for data in setting.with_role("member") if data.site.name in job["sites"]]
-    run = Run(
-        setting,
-        read_cache(setting, mine),
-        named(job["method"], study.method_options),
-        job["seed"],
-        Path(job["folder"]),
-        choose_device(job["device"]),
-        start,
-    )
-    return {data.site.name: member_client(run, data) for data in mine}
+    entry = named(job["method"], study.method_options)
+    device = choose_device(job["device"])
+    return Run(setting, read_cache(setting, []), entry, job["seed"], Path(job["folder"]), device, start)
+
+
+def make_client(run: Run, site: str) -> Client:
+    """One site's client with its cases."""
+    from FedSegCore.participants import member_client
+    from FedSegCore.run import read_cache
+
+    data = next(data for data in run.setting.with_role("member") if data.site.name == site)
+    return member_client(replace(run, cache=read_cache(run.setting, [data])), data)
 
 
 if __name__ == "__main__":

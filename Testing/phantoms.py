@@ -166,7 +166,15 @@ class Federation:
 
     def finish(self, state: Any) -> Mapping[str, Published]:
         """The exchange after the last round."""
-        return conclude(self.method, state, self.server, self.wire, self.rounds, emit=self.emit)
+        return conclude(
+            self.method,
+            state,
+            self.server,
+            self.wire,
+            self.rounds,
+            min_sites=self.min_sites or len(self.sites),
+            emit=self.emit,
+        )
 
     def emit(self, event: str, **fields: Any) -> None:
         self.events.append((event, fields))

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from FedSegCore.data.phantom import STYLES, write_phantom_dataset
-from FedSegCore.errors import FedSegError, StudyError
+from FedSegCore.errors import DataError, FedSegError, StudyError
+from FedSegCore.idle import refuse_idle
 from FedSegCore.learning.train import Training
 from FedSegCore.setting import read_setting
 from FedSegCore.study import NetworkTable, PlanTable, Study, StudySite, parse_study, read_study
@@ -289,6 +290,77 @@ def test_what_no_site_has_is_one_sentence_with_the_nearest_name(
     assert message in caught.value.message
     assert fix in caught.value.fix
     assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_trains_at_one_site_and_tests_at_another_is_refused(phantoms: Path) -> None:
+    north = read_setting(parse_study(raw(), phantoms)).with_role("member")[0]
+    (case,) = north.training
+    outside = {"name": "far", "data": "north", "role": "outside"}
+    with pytest.raises(
+        StudyError, match=f'test case "{case.name}" of site far is a training case of site north'
+    ):
+        read_setting(parse_study(raw(site=[*SITES, {**outside, "cases": [case.name]}]), phantoms))
+    shared = read_setting(parse_study(raw(site=[*SITES, outside]), phantoms))
+    assert shared.with_role("outside")[0].test == north.test, "two sites may test with one case"
+
+
+def test_an_outside_site_changes_neither_inputs_nor_network(
+    phantoms: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("outside")
+    styles = [STYLES["mr"], STYLES["ct"]]
+    write_phantom_dataset(folder, cases=1, test_cases=1, seed=2, style=styles, shape=(16, 16, 16))
+    outside = {"name": "far", "data": str(folder), "role": "outside"}
+    alone = read_setting(parse_study(raw(site=SITES[:1]), phantoms))
+    setting = read_setting(parse_study(raw(site=[SITES[0], outside]), phantoms))
+    assert setting.inputs == alone.inputs == (("CT",),)
+    assert setting.member_modalities == ("CT",)
+    (far,) = setting.with_role("outside")
+    assert (far.modalities, far.sources) == (("CT",), (far.dataset.channel_names.index("CT"),))
+
+
+def test_an_outside_site_without_any_input_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    member, outside = (tmp_path_factory.mktemp(name) for name in ("member", "outside"))
+    for folder, names in ((member, ("t1", "flair")), (outside, ("mr", "ct"))):
+        styles = [STYLES[name] for name in names]
+        write_phantom_dataset(folder, cases=1, test_cases=1, seed=2, style=styles, shape=(16, 16, 16))
+    sites = [
+        {"name": "near", "data": str(member)},
+        {"name": "far", "data": str(outside), "role": "outside"},
+    ]
+    with pytest.raises(DataError, match="network's inputs"):
+        read_setting(parse_study(raw(site=sites), Path()))
+
+
+IDLE: list[tuple[dict[str, Any], str]] = [
+    ({"method_options": {"fedgin": {"mu": 1.0}}}, "does not run fedgin"),
+    ({"method_options": {"form": "heads"}}, '"form"'),
+    ({"method_options": {"fedavg": {"form": "heads"}}}, '"form" in [method_options.fedavg]'),
+    ({"method_options": {"masked": False}}, '"masked"'),
+    ({"method": "local", "method_options": {"local": {"mu": 1.0}}}, "not used by local"),
+    ({"method": "central", "method_options": {"weighting": "uniform"}}, "not used by central"),
+    ({"method_options": {"recalibrate": True}}, "instance norm"),
+]
+
+
+@pytest.mark.parametrize(("keys", "message"), IDLE, ids=[str(keys) for keys, _ in IDLE])
+def test_an_option_that_changes_nothing_is_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        refuse_idle(parse(**keys))
+    assert message in caught.value.message
+    assert caught.value.fix
+
+
+def test_an_option_that_one_of_the_methods_uses_is_fine() -> None:
+    options = {"form": "heads", "masked": False, "mu": 1.0, "recalibrate": True}
+    refuse_idle(parse(method=None, methods=["segviz", "central", "local"], method_options=options))
+
+
+def test_an_intensity_rule_of_a_modality_that_no_site_has_is_refused(phantoms: Path) -> None:
+    rule = {"rule": "window", "lower": -160, "upper": 240}
+    with pytest.raises(StudyError, match="no site has") as caught:
+        read_setting(parse_study(raw(plan={"intensity": {"CTT": rule}}), phantoms))
+    assert '"CT"' in caught.value.fix
 
 
 def test_folders_may_name_environment_variables_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:

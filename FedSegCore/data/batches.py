@@ -16,9 +16,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from FedSegCore.data.io import read_volume
-from FedSegCore.data.segments import read_label_map
-from FedSegCore.data.volume import same_grid
+from FedSegCore.data.reading import read_labelled_case
 from FedSegCore.errors import DataError, nearest
 from FedSegCore.tensors.transfer import to_device
 
@@ -211,38 +209,11 @@ def cache_case(
 ) -> CachedCase:
     """Read and prepare a case once, for training.
 
-    Args:
-        case: a case with a label map.
-        dataset: the dataset it belongs to.
-        plan: orientation, spacing and intensity rules; the rule hangs on each channel's modality.
-        annotation: which structures the site annotates, by which of its own names.
-        channels: the dataset's channel for each network input, None for an absent one (see `input_sources`).
-
-    Raises:
-        DataError: no label map, no channel, channels or label map on different grids.
+    Args and errors are those of `read_labelled_case`; for `channels` see `input_sources`.
     """
-    owned = [channel for channel in channels if channel is not None]
-    if case.label is None or not owned:
-        raise DataError(
-            f"Expected case {case.name} with a label map and at least one input channel.",
-            "Add its label to dataset.json, or leave the case out.",
-        )
-    volumes = [read_volume(case.images[channel]) for channel in owned]
-    label = read_label_map(case.label, dataset.labels, like=volumes[0])
-    first = volumes[0]
-    if not same_grid(label.shape, label.affine, other_shape=first.shape, other_affine=first.affine):
-        raise DataError(
-            f"Expected case {case.name}'s label on its image's grid of {first.shape}, got another grid "
-            f"of {label.shape}.",
-            "Export the label map on the image's grid; `fedseg check` lists all such files.",
-        )
-    prepared = plan.prepare(volumes, [dataset.channel_names[channel] for channel in owned])
-    structures = dataset.labels.encode(label.array, annotation.groups)
-    target = torch.from_numpy(plan.prepare_target(structures, prepared.geometry))
-    image = torch.zeros(len(channels), *prepared.image.shape[1:])
-    places = [place for place, channel in enumerate(channels) if channel is not None]
-    image[places] = torch.from_numpy(prepared.image)
-    return CachedCase(case.name, image, target, torch.tensor(annotation.annotated))
+    read = read_labelled_case(case, dataset, plan, annotation, channels=channels)
+    target = torch.from_numpy(plan.prepare_target(read.structures, read.geometry))
+    return CachedCase(case.name, read.image, target, torch.tensor(annotation.annotated))
 
 
 def _parts(case: CachedCase, dims: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

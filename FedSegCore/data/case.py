@@ -64,6 +64,11 @@ class Dataset:
     licence: str
     raw: Mapping[str, Any]
 
+    @property
+    def lists_validation(self) -> bool:
+        """Whether dataset.json names the validation cases; else every 10th training case is one."""
+        return "validation" in self.raw
+
 
 def read_dataset(folder: Path) -> Dataset:
     """Reads a folder in MSD style (lists of files) or nnU-Net raw style (imagesTr/CASE_0000, labelsTr/CASE).
@@ -86,7 +91,7 @@ def read_dataset(folder: Path) -> Dataset:
         training = found_cases(raw, folder, channels=len(channels))
     validation = _listed(raw, "validation", folder=folder, where=where)
     if "validation" not in raw:
-        training, validation = _split(training)
+        training, validation = split_validation(training)
     return Dataset(
         folder=folder,
         name=str(raw.get("name") or folder.name),
@@ -219,8 +224,8 @@ def found_cases(raw: Mapping[str, Any], folder: Path, *, channels: int) -> tuple
     )
 
 
-def _split(cases: Sequence[Case]) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-    """Training and validation, by name so that the order of a list does not matter."""
+def split_validation(cases: Sequence[Case]) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Training and validation: every 10th by name, so that the order of a list does not matter."""
     by_name: Iterable[int] = sorted(range(len(cases)), key=lambda i: (cases[i].name, i))
     chosen = set(list(by_name)[VALIDATION_EVERY - 1 :: VALIDATION_EVERY])
     training = tuple(case for i, case in enumerate(cases) if i not in chosen)

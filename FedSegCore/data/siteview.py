@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from FedSegCore.data.case import Case, Dataset
+from FedSegCore.data.choice import choose_cases
 from FedSegCore.data.labels import Annotation, annotate
 from FedSegCore.data.listing import JSON_NAME
 from FedSegCore.data.problem import Problem
-from FedSegCore.errors import DataError, nearest
+from FedSegCore.errors import DataError, StudyError, nearest
 
 
 def check_site_view(
@@ -38,7 +39,7 @@ def check_site_view(
     problems += _case_problems(dataset, cases, key="cases")
     problems += _case_problems(dataset, test_cases, key="test_cases")
     both = sorted(set(cases or ()) & set(test_cases or ()))
-    if both:
+    if both and trains:
         message = f"The study names {_listed(both)} in `cases` and in `test_cases`: a leak."
         problems.append(Problem(JSON_NAME, "error", message, "Name each case in one of the two."))
     problems += _number_problems(dataset, cases=cases, test_cases=test_cases, limit=limit, trains=trains)
@@ -101,12 +102,22 @@ def _number_problems(
     limit: int | None,
     trains: bool,
 ) -> Iterator[Problem]:
-    """Too few cases to train or to test with."""
-    tested = set(test_cases if test_cases is not None else (case.name for case in dataset.test))
-    training = [case.name for case in dataset.training]
-    if cases is not None:
-        training = [name for name in cases if name in {case.name for case in _every(dataset)}]
-    training = [name for name in training if name not in tested]
+    """Too few cases to train or to test with, once the names that do not fit are left out."""
+    known = {case.name for case in _every(dataset)} - (set(cases or ()) & set(test_cases or ()))
+    try:
+        choice = choose_cases(
+            dataset,
+            trains=trains,
+            cases=None if cases is None else [name for name in cases if name in known],
+            test_cases=None if test_cases is None else [name for name in test_cases if name in known],
+        )
+    except StudyError as error:
+        yield Problem(JSON_NAME, "error", error.message, error.fix)
+        return
+    training = choice.training
+    if choice.unlabelled:
+        message = f"{len(choice.unlabelled)} test cases have no label and are not scored."
+        yield Problem(JSON_NAME, "warning", message, "Add their labels to dataset.json, or leave them out.")
     if trains and not training:
         message = "The site has no training case."
         yield Problem(
@@ -115,8 +126,8 @@ def _number_problems(
     if trains and limit is not None and limit > len(training):
         message = f"The study's `limit` is {limit}, the site has {len(training)} training cases."
         yield Problem(JSON_NAME, "warning", message, "All of them are used; lower or remove `limit`.")
-    if not trains and not tested:
-        message = "The site trains nothing and has no test case."
+    if not trains and not choice.test:
+        message = "The site trains nothing and has no labelled test case."
         yield Problem(JSON_NAME, "error", message, "Add a `test` list, or name `test_cases` in the study.")
 
 

@@ -7,8 +7,9 @@ from typing import Any, final
 
 import torch
 
-from FedSegCore.errors import ModelFileError, SiteError
+from FedSegCore.errors import ModelFileError, SiteError, StorageError
 from FedSegCore.federation import wire
+from FedSegCore.federation.failures import site_failure
 from FedSegCore.federation.ledger import Ledger
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Round, Site
 from FedSegCore.federation.seeds import generator
@@ -56,18 +57,36 @@ class Client:
         """Answer one message of the server.
 
         Raises:
-            SiteError: the message is not one of this method's, or local training came to NaN or Inf.
+            SiteError: the message is not one of this method's, local training came to NaN or Inf, or anything
+                else went wrong here; says nothing of the site's cases.
+            StorageError: this machine's disk takes no more.
         """
+        message, round, kind = self._read(data)
+        try:
+            return self._train(message, round) if kind == "round" else self._publish(message, round)
+        except (SiteError, StorageError):
+            raise
+        except Exception as error:
+            # A hospital's machine may fail in any way; the study goes on without it.
+            raise site_failure(
+                error,
+                site=self.info.name,
+                round_number=round.number,
+                task="training" if kind == "round" else "personal model",
+                folder=self.store.folder,
+            ) from None
+
+    def _read(self, data: bytes) -> tuple[Any, Round, str]:
+        """The message, its round and what it asks for."""
         name = self.info.name
         try:
             message, header = wire.decode_with_header(self.method.broadcast_type, data, f"message to {name}")
         except ModelFileError as error:
             raise SiteError(error.message, error.fix, site=name, round_number=0) from error
-        answer = {"round": self._train, "publish": self._publish}.get(header.get("kind", ""))
-        if answer is None or not {"round", "total"} <= header.keys():
+        if header.get("kind") not in ("round", "publish") or not {"round", "total"} <= header.keys():
             fix = "Use the same FedSeg version at both ends."
             raise SiteError("The message asks for nothing that a site does.", fix, site=name, round_number=0)
-        return answer(message, Round(header["round"], header["total"]))
+        return message, Round(header["round"], header["total"]), header["kind"]
 
     def _train(self, message: Any, round: Round) -> bytes:
         site = self._site(round, "train")

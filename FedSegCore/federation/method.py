@@ -120,10 +120,12 @@ class Published:
         weights: of one network; or, with members, the shared tensors under their own names and member i's
             private ones under `members/i/NAME`.
         members: the sites whose private parts the model is put together from.
+        owner: the site whose personal model it is; none: all sites'.
     """
 
     weights: Weights
     members: tuple[ClientInfo, ...] = ()
+    owner: ClientInfo | None = None
 
 
 class FederatedMethod(ABC, Generic[ServerState, Broadcast, ClientState, Update]):

@@ -57,18 +57,18 @@ def federate(
             for client, update, data in _replies(method, state, transport, round, line, emit):
                 spool.add(client.name, data)
                 line["sites"][client.name].update(loss=update.loss, dice=dict(update.dice))
+            _finish(line, clients)
             if len(spool.names) < min_sites:
-                raise TooFewSites(
-                    f"Round {number}: {len(spool.names)} of {len(clients)} sites gave a usable update, the study "
-                    f"needs {min_sites} ({_reasons(line['left_out'])}).",
-                    "Mend the named sites and run again with --resume, or lower min_sites.",
-                )
+                line["seconds"] = round_seconds(time.monotonic() - started)
+                store.log_stopped({**_named(store.facts), **line})
+                got = f"Round {number}: {len(spool.names)} of {len(clients)} sites gave a usable update"
+                raise _too_few(got, min_sites, line["left_out"])
             infos = {client.name: client for client in clients}
             updates = ((infos[name], update) for name, update in spool)
             state = method.aggregate(state, updates, server, round)
         finally:
             spool.close()
-        _finish(line, clients, time.monotonic() - started)
+        line["seconds"] = round_seconds(time.monotonic() - started)
         store.save(state, number, {**_named(store.facts), **line})
         emit(
             "round",
@@ -82,11 +82,23 @@ def federate(
 
 
 def conclude(
-    method: Method, state: Any, server: Site, transport: Transport, rounds: int, *, emit: Emit
+    method: Method,
+    state: Any,
+    server: Site,
+    transport: Transport,
+    rounds: int,
+    *,
+    min_sites: int,
+    emit: Emit,
 ) -> Mapping[str, Published]:
-    """The one exchange after the last round: sites make their personal models and offer what they may."""
+    """The one exchange after the last round: sites make their personal models and offer what they may.
+
+    Raises:
+        TooFewSites: fewer than `min_sites` answered; the exchange can be repeated.
+    """
     round = Round(rounds, rounds)
     offers: list[tuple[ClientInfo, Offer]] = []
+    lost: dict[str, str] = {}
     for client, reply in transport.exchange(_outbox(method, state, round, "publish", {}), round):
         try:
             if isinstance(reply, SiteError):
@@ -95,9 +107,13 @@ def conclude(
             method.check_offer(offer, client, server, round)
         except (SiteError, ModelFileError) as error:
             reason = error.reason if isinstance(error, SiteError) else error.message
+            lost[client.name] = reason
             emit("warning", message=f"{client.name} offered no model: {reason}", fix=error.fix)
             continue
         offers.append((client, offer))
+    if len(offers) < min_sites:
+        got = f"After the last round: {len(offers)} of {len(offers) + len(lost)} sites made their offer"
+        raise _too_few(got, min_sites, lost)
     return method.publish(state, offers, server)
 
 
@@ -142,15 +158,15 @@ def _replies(
         yield client, update, reply
 
 
-def _finish(line: dict[str, Any], clients: list[ClientInfo], seconds: float) -> None:
+def _finish(line: dict[str, Any], clients: list[ClientInfo]) -> None:
     """Add what the whole round comes to: mean loss and Dice over the sites that took part."""
     sites = line["sites"]
     line["took_part"] = sorted(sites)
-    line["seconds"] = round_seconds(seconds)
     line["bytes_up"] = sum(site["bytes"] for site in sites.values())
     cases = {client.name: client.num_cases for client in clients}
     weight = sum(cases[name] for name in sites)
-    line["loss"] = sum(site["loss"] * cases[name] for name, site in sites.items()) / max(weight, 1)
+    losses = (site["loss"] * cases[name] for name, site in sites.items())
+    line["loss"] = sum(losses) / max(weight, 1) if sites else None
     labels = {label for site in sites.values() for label in site["dice"]}
     values = {
         label: [s["dice"][label] for s in sites.values() if label in s["dice"]] for label in sorted(labels)
@@ -162,8 +178,12 @@ def _named(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {key: facts[key] for key in ("method", "seed") if key in facts}
 
 
-def _reasons(left_out: Mapping[str, str]) -> str:
-    return "; ".join(f"{site}: {reason}" for site, reason in left_out.items()) or "none answered"
+def _too_few(got: str, min_sites: int, lost: Mapping[str, str]) -> TooFewSites:
+    reasons = "; ".join(f"{site}: {reason}" for site, reason in lost.items()) or "none answered"
+    return TooFewSites(
+        f"{got}, the study needs {min_sites} ({reasons}).",
+        "Mend the named sites and run again with --resume, or lower min_sites.",
+    )
 
 
 def round_seconds(seconds: float) -> float:

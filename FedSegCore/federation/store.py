@@ -89,12 +89,16 @@ class ServerStore:
                     f"{self.checkpoint} belongs to a run with {fact} {header.get(fact)}, expected {value}.",
                     "Choose another --out, or restore the study file.",
                 )
-        if header["line"]:
-            drop_unfinished_line(self.log)
-            lines = [line for line in read_lines(self.log) if line["round"] < header["round"]]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*lines, header["line"]])
-            write_atomic(self.log, text.encode())
+        self._mend_log(int(header["round"]), header["line"])
         return state, int(header["round"])
+
+    def _mend_log(self, number: int, last: Mapping[str, Any]) -> None:
+        """Let the log end with round `number`'s line: one that was lost is added, a stopped round's goes."""
+        drop_unfinished_line(self.log)
+        lines = [line for line in read_lines(self.log) if line["round"] < number] + [last] * bool(last)
+        if lines or self.log.is_file():
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            write_atomic(self.log, text.encode())
 
     def moved(self) -> list[str]:
         """What the run's bits depend on and is no longer as when the checkpoint was written, in words."""
@@ -109,6 +113,10 @@ class ServerStore:
         write_atomic(self.checkpoint, data)
         if line:
             append_line(self.log, line)
+
+    def log_stopped(self, line: Mapping[str, Any]) -> None:
+        """Log a round that came to nothing; `load` drops its line when the study goes on."""
+        append_line(self.log, line)
 
     def spool(self, kind: type[State], round_number: int) -> Spool[State]:
         """A fresh place for this round's replies."""

@@ -110,7 +110,7 @@ class _Worker:
 
         Raises:
             RunError: the site failed, or its process ended.
-            InputError: the disk that all sites share takes no more.
+            InputError: the study cannot go on: a site's data cannot be used, or the disk takes no more.
         """
         if self._closed:
             raise RunError("the study was stopped.")
@@ -129,7 +129,7 @@ class _Worker:
                 "If memory ran out, use fewer --workers or a smaller batch_size.",
             ) from None
         if "failed" in head:
-            raise (InputError if head["disk"] else RunError)(head["failed"], head["fix"])
+            raise (InputError if head["stop"] else RunError)(head["failed"], head["fix"])
         return body
 
     def stop(self) -> None:

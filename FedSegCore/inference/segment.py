@@ -74,7 +74,7 @@ def match_modalities(header: ModelHeader, images: Sequence[tuple[str | None, Pat
     One image without a name fits a model of one input, if that input's modalities share their intensity rule.
 
     Raises:
-        UsageError: a number or name of images that does not fit the model, or none that it can use.
+        UsageError: a number or name of images that does not fit the model, or one that it needs is missing.
     """
     known = [name for choices in header.inputs for name in choices]
     found: dict[str, Path] = {}
@@ -94,7 +94,18 @@ def match_modalities(header: ModelHeader, images: Sequence[tuple[str | None, Pat
             f"The model learnt from {' and '.join(header.modalities)} alone, got {' and '.join(found)}.",
             f"Give --image {header.modalities[0]}=FILE, or use another model.",
         )
+    _refuse_gaps(header, found)
     return found
+
+
+def _refuse_gaps(header: ModelHeader, found: Mapping[str, Path]) -> None:
+    """A model of several inputs is to see all that it learnt from; what it never saw may be absent."""
+    missing = [name for name in header.modalities if name not in found]
+    if missing and len(header.inputs) > 1:
+        raise UsageError(
+            f"The model takes {' and '.join(header.modalities)} of a case, got {' and '.join(found)}.",
+            "Add " + " ".join(f"--image {name}=FILE" for name in missing) + ", or use another model.",
+        )
 
 
 def _only_modality(header: ModelHeader, given: int) -> str:

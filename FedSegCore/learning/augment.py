@@ -18,7 +18,7 @@ from FedSegCore.data.batches import Batch
 from FedSegCore.errors import StudyError, nearest
 from FedSegCore.learning.gin import apply_gin, draw_gin
 from FedSegCore.learning.intensity import apply_intensity, draw_intensity
-from FedSegCore.learning.spatial import apply_spatial, draw_spatial
+from FedSegCore.learning.spatial import SpatialRanges, apply_spatial, draw_spatial
 
 Augment = Callable[[Tensor, torch.Generator, float], Tensor]
 
@@ -39,7 +39,13 @@ AUGMENTS: Final[Mapping[str, Augment]] = MappingProxyType({"gin": _gin, "classic
 
 
 def augment(
-    batch: Batch, kind: str, *, generator: torch.Generator, probability: float, spatial: bool
+    batch: Batch,
+    kind: str,
+    *,
+    generator: torch.Generator,
+    probability: float,
+    spatial: bool,
+    flips: bool = False,
 ) -> Batch:
     """A batch as the network is to see it; on the batch's device, drawn on the CPU.
 
@@ -48,7 +54,8 @@ def augment(
         kind: intensity augmentation: "gin", "classic" or "none".
         generator: a CPU generator.
         probability: chance of each sample to get new intensities.
-        spatial: whether to flip, rotate, scale and translate.
+        spatial: whether to rotate, scale and translate.
+        flips: whether to mirror left to right, half of the samples.
 
     Raises:
         StudyError: an unknown kind, with the nearest known one.
@@ -56,6 +63,7 @@ def augment(
     if kind not in AUGMENTS:
         raise StudyError(f'Expected augment among {tuple(AUGMENTS)}, got "{kind}".', nearest(kind, AUGMENTS))
     image, target = batch.image, batch.target
-    if spatial:
-        image, target = apply_spatial(image, target, draw_spatial(generator, image.shape))
+    if spatial or flips:
+        ranges = SpatialRanges(flip_probability=0.5 * flips, probability=0.9 * spatial)
+        image, target = apply_spatial(image, target, draw_spatial(generator, image.shape, ranges=ranges))
     return dataclasses.replace(batch, image=AUGMENTS[kind](image, generator, probability), target=target)

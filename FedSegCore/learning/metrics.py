@@ -50,6 +50,7 @@ def score_case(
     *,
     labels: Sequence[str],
     spacing_mm: Sequence[float],
+    slices: int | None = None,
 ) -> tuple[CaseScore, ...]:
     """Score a case, one structure after the other.
 
@@ -57,6 +58,9 @@ def score_case(
         prediction, reference: where each structure is, bool (L, X, Y, Z) on one grid.
         labels: the structures' names, L of them.
         spacing_mm: the grid's voxel size along X, Y, Z.
+        slices: the spatial axis that is a list of slices and no distance, in a 2-D study. Surfaces are then
+            measured in each slice's plane and averaged over the slices where they are defined; Dice is still
+            that of the whole case.
 
     Raises:
         ValueError: shapes or counts that do not fit.
@@ -68,12 +72,14 @@ def score_case(
             f"{len(spacing_mm)} spacings do not fit"
         )
     return tuple(
-        _score(label, found[index], truth[index], [float(mm) for mm in spacing_mm])
+        _score(label, found[index], truth[index], [float(mm) for mm in spacing_mm], slices)
         for index, label in enumerate(labels)
     )
 
 
-def _score(label: str, found: Tensor, truth: Tensor, spacing_mm: list[float]) -> CaseScore:
+def _score(
+    label: str, found: Tensor, truth: Tensor, spacing_mm: list[float], slices: int | None
+) -> CaseScore:
     """Score one structure, (X, Y, Z) each."""
     present = (bool(found.any()), bool(truth.any()))
     if not any(present):
@@ -82,6 +88,31 @@ def _score(label: str, found: Tensor, truth: Tensor, spacing_mm: list[float]) ->
         return CaseScore(label, 0.0, math.nan, 0.0)
     window = _window(found | truth)
     pair = (found[window][None, None], truth[window][None, None])
+    dice = float(compute_dice(*pair))
+    if slices is not None:
+        distance, surface = _in_planes(pair, spacing_mm, slices)
+        return CaseScore(label, dice, distance, surface)
+    distances, shares = _surfaces(pair, spacing_mm)
+    return CaseScore(label, dice, float(distances), float(shares))
+
+
+def _in_planes(pair: tuple[Tensor, Tensor], spacing_mm: list[float], slices: int) -> tuple[float, float]:
+    """HD95 in mm and surface Dice (1, 1, X, Y, Z each), averaged over the slices along one spatial axis.
+
+    A slice where only one of the two has the structure has no distance and shares no surface.
+    """
+    found, truth = (mask[0, 0].movedim(slices, 0)[:, None] for mask in pair)
+    present = torch.stack([found.flatten(1).any(1), truth.flatten(1).any(1)])
+    both, either = present.all(0), present.any(0)
+    if not bool(both.any()):
+        return math.nan, 0.0
+    in_plane = [mm for axis, mm in enumerate(spacing_mm) if axis != slices]
+    distances, shares = _surfaces((found[both], truth[both]), in_plane)
+    return float(distances.mean()), float(shares.sum() / either.sum())
+
+
+def _surfaces(pair: tuple[Tensor, Tensor], spacing_mm: list[float]) -> tuple[Tensor, Tensor]:
+    """HD95 in mm and surface Dice of each item of a batch, (B, 1, *S) each."""
     with warnings.catch_warnings():
         # MONAI 1.6 calls its own deprecated argument.
         warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
@@ -91,7 +122,7 @@ def _score(label: str, found: Tensor, truth: Tensor, spacing_mm: list[float]) ->
         surface = compute_surface_dice(
             *pair, class_thresholds=[NSD_TOLERANCE_MM], include_background=True, spacing=spacing_mm
         )
-    return CaseScore(label, float(compute_dice(*pair)), float(distance), float(surface))
+    return distance.flatten(), surface.flatten()
 
 
 def _window(mask: Tensor) -> tuple[slice, ...]:

@@ -6,7 +6,16 @@ from typing import Literal
 
 import torch
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def settled(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """What `auto` means here: bfloat16 where the device computes in it, float32 where it would only emulate it."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if torch.cpu.get_capabilities().get("avx512_bf16") else "float32"
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -15,5 +24,5 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     torch's `meta` device knows no autocast and computes nothing, so there it is left out.
     """
     where = "cpu" if device.type == "meta" else device.type
-    lower = precision == "bfloat16" and device.type != "meta"
+    lower = device.type != "meta" and settled(precision, device) == "bfloat16"
     return torch.autocast(where, dtype=torch.bfloat16, enabled=lower)

@@ -36,11 +36,13 @@ class Training:
         warm_up: the share of the whole study's steps in which the rate rises.
         clip_norm: the gradient's largest norm.
         loss: `dice_ce` or `dice_focal`.
-        precision: of the forward and backward pass; weights and optimizer stay float32.
+        precision: of the forward and backward pass; weights and optimizer stay float32. `auto` is bfloat16 where
+            the device computes in it.
         threads: CPU threads; 0 takes all cores. Part of what bit-identity is promised for.
         augment: intensity augmentation; none given: the method's own default.
         augment_probability: the share of the cases that intensity augmentation touches.
-        spatial: whether flips and affine maps are applied.
+        spatial: whether rotation, scaling and translation are applied.
+        flips: whether images are mirrored left to right too; wrong where structures have sides.
         validate_every: rounds from one validation to the next; the last round always validates.
     """
 
@@ -51,11 +53,12 @@ class Training:
     warm_up: float = 0.08
     clip_norm: float = 1.0
     loss: Literal["dice_ce", "dice_focal"] = "dice_ce"
-    precision: Precision = "bfloat16"
+    precision: Precision = "auto"
     threads: int = 0
     augment: Literal["gin", "classic", "none"] | None = None
     augment_probability: float = 0.5
     spatial: bool = True
+    flips: bool = False
     validate_every: int = 1
 
 
@@ -113,8 +116,14 @@ def train(
             progress = span[0] + (span[1] - span[0]) * done / max(steps, 1)
             for group in adamw.param_groups:
                 group["lr"] = learning_rate_at(progress, training)
-            moved = augment(batch.to(device), training.augment or "none", generator=generator,
-                            probability=training.augment_probability, spatial=training.spatial)  # fmt: skip
+            moved = augment(
+                batch.to(device),
+                training.augment or "none",
+                generator=generator,
+                probability=training.augment_probability,
+                spatial=training.spatial,
+                flips=training.flips,
+            )
             total += step(model, adamw, moved.image, moved.target, moved.annotated,
                           training=training, penalty=penalty)  # fmt: skip
             done += 1

@@ -10,6 +10,8 @@ sites are weighted, and what a site keeps for itself:
     ditto        Ditto's second model, trained beside the shared one and pulled towards it
     finetune     local epochs on the final global model
     recalibrate  batch-norm statistics measured anew on clean local images
+    select_best  keeps the personal model of the best round by local validation, as IOP-FL's official code does;
+                 off, so that the last round is what counts for every row of a comparison
 
 McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS 2017.
 Li et al., Federated Optimization in Heterogeneous Networks (FedProx), MLSys 2020.
@@ -67,7 +69,7 @@ class AveragingClient:
         optimizer: the moments of the local optimizer; empty where each round starts afresh.
         personal: the model that this site keeps for itself beside the shared one (IOP-FL, Ditto).
         personal_optimizer: the moments of Ditto's second training.
-        best: the personal model of the best round by local validation, and its mean Dice.
+        best: with `select_best`, the personal model of the best round by local validation, and its mean Dice.
     """
 
     private: Weights
@@ -82,7 +84,9 @@ class AveragingClient:
 class AveragingUpdate:
     """Everything that leaves the site: the shared weights after local training, the loss and validation Dice.
 
-    `dice` belongs to the model that the site would use itself.
+    `dice` is of the global model as it was received, before local training: round r shows the model of
+    round r - 1, round 1 the first weights. Where sites make their own models it is of the site's own, after
+    the round's training. It is empty where nothing was validated.
     """
 
     weights: Weights
@@ -114,6 +118,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
     finetune_parts: tuple[Part, ...] = ()
     recalibrate: bool = False
     keep_optimizer: bool = True
+    select_best: bool = False
     publish_private: bool = False
 
     server_state = AveragingServer
@@ -203,7 +208,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         infos: list[ClientInfo] = []
         for client, offer in offers:
             if offer.personal:
-                published[f"personal-{client.name}"] = Published(offer.personal)
+                published[f"personal-{client.name}"] = Published(offer.personal, owner=client)
             if offer.private:
                 prefix = f"members/{len(infos)}/"
                 members.update({prefix + name: tensor for name, tensor in offer.private.items()})
@@ -237,8 +242,10 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
             optimizer=trained.optimizer if self.keep_optimizer else {},
         )
         kept = self._personal(kept, local, message, site, round)
-        dice = self._validate(kept, local, site, round)
-        kept = _keep_best(kept, dice)
+        own = kept.personal or local
+        dice = self._validate(own if self.personalizes else message.weights, site, round)
+        if self.select_best:
+            kept = _keep_best(kept, dice)
         return kept, AveragingUpdate(self._shared(local, site.model), trained.loss, dice)
 
     def personalize(self, message: AveragingBroadcast, state: AveragingClient | None, site: Site) -> Weights:
@@ -246,7 +253,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         if not self.personalizes:
             return {}
         state = state or AveragingClient(self._private(algebra.of(site.model), site.model))
-        algebra.load(site.model, {**message.weights, **state.private, **state.best})
+        algebra.load(site.model, {**message.weights, **state.private, **(state.best or state.personal)})
         if self.finetune and site.batches is not None:
             parts = self.finetune_parts
             only = frozenset(k for k, part in part_of(site.model).items() if part in parts) if parts else None
@@ -309,11 +316,11 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         )
         return replace(state, personal=algebra.of(site.model), personal_optimizer=trained.optimizer)
 
-    def _validate(self, state: AveragingClient, local: Weights, site: Site, round: Round) -> dict[str, float]:
+    def _validate(self, weights: Weights, site: Site, round: Round) -> dict[str, float]:
         every = site.training.validate_every
         if not site.validation or (round.number % every and round.number != round.total):
             return {}
-        algebra.load(site.model, state.personal or local)
+        algebra.load(site.model, weights)
         return validate(site.model, site.validation, labels=site.study_labels, patch=site.patch,
                         precision=site.training.precision)  # fmt: skip
 

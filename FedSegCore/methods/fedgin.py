@@ -6,7 +6,8 @@ domain generalization for medical image segmentation, IEEE TMI 2022; see `learni
 
 The method is federated averaging of everything; the augmentation is local, has no state and sends nothing.
 Departures from the official code: fresh kernels for each image, not for each batch; applied to a share of the
-images (`augment_probability`), so that the model also sees what it will be used on.
+images (`augment_probability`), so that the model also sees what it will be used on; Dice and cross-entropy as in
+every other method, so that a comparison is one of augmentation alone (the paper's loss is `loss = "dice_focal"`).
 """
 
 from __future__ import annotations

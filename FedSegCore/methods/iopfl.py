@@ -6,7 +6,8 @@ Jiang et al., IOP-FL: Inside-Outside Personalization for Federated Medical Image
 
 The next round starts from the global model, never from phi, so personalization costs no traffic. The official
 code keeps the live weights of a model that all sites share as the first phi; here phi is a copy of its own.
-The best round is chosen by the site's validation cases.
+It also keeps the phi of the round that the site's validation cases like best; here that is `select_best`, and
+by default the last round's phi counts, as the last round's model does for every other method.
 """
 
 from __future__ import annotations

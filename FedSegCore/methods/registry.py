@@ -83,16 +83,24 @@ def named(name: str, options: Mapping[str, Any]) -> Named:
             masked = coerce(value, bool, where) or not entry.pooled
         elif key == "form":
             form = coerce(value, Literal["heads", "masked"], where)
-            method = segviz.with_form(method, form) if name == "segviz" else method
+            method = segviz.with_form(method, form) if heeds(name, key) else method
         elif field in hints:
             ingredient = {field: coerce(value, hints[field], where)}
-            method = method if entry.own == "local" or entry.pooled else replace(method, **ingredient)
+            method = replace(method, **ingredient) if heeds(name, key) else method
         else:
             raise StudyError(
                 f'Unknown key "{key}" in [method_options].',
                 nearest(key, [*hints, *_ALIASES, "masked", "form", *METHODS]),
             )
     return replace(entry, method=method, masked=masked)
+
+
+def heeds(name: str, key: str) -> bool:
+    """Whether an option changes anything for a method; the baselines have no ingredients of federation."""
+    entry = METHODS[name]
+    if key in ("masked", "form"):
+        return entry.pooled if key == "masked" else name == "segviz"
+    return not entry.pooled and entry.own != "local"
 
 
 def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

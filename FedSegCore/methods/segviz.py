@@ -9,7 +9,8 @@ over the sites that annotate it. `form = "masked"`: one head whose rows are aver
 annotate the row's structure; only norm layers stay private.
 
 Departures from the official code: weights are averaged by name, so every tensor lands under its own (the
-published notebooks zip lists of different lengths, and one never writes the mean back).
+published notebooks zip lists of different lengths, and one never writes the mean back); the study's epochs a round
+instead of ten.
 """
 
 from __future__ import annotations

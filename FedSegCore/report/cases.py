@@ -22,16 +22,22 @@ CellKey = tuple[str, str, str]
 @final
 @dataclass(frozen=True, order=True)
 class Arm:
-    """One line of a comparison: what a method made of a study, e.g. "fedgin/global"."""
+    """One line of a comparison: what a method made of a study, e.g. "fedgin/global".
+
+    A site's own models are one arm at their owners; where another site's cases are scored with them, each owner's
+    is an arm of its own, e.g. "local (north)".
+    """
 
     study: str
     method: str
     model: str
+    owner: str = ""
 
     @property
     def name(self) -> str:
         """The method and the kind of model; the method alone where both words are the same."""
-        return self.method if self.method == self.model else f"{self.method}/{self.model}"
+        name = self.method if self.method == self.model else f"{self.method}/{self.model}"
+        return f"{name} ({self.owner})" if self.owner else name
 
     @property
     def full_name(self) -> str:
@@ -42,7 +48,7 @@ class Arm:
 @final
 @dataclass(frozen=True)
 class CaseMeans:
-    """Scores with seeds and owners averaged within each case: what every statistic starts from.
+    """Scores with seeds averaged within each case: what every statistic starts from.
 
     Args:
         arms: in order of first appearance; so are `sites` and `labels`.
@@ -72,16 +78,8 @@ class CaseMeans:
 
 
 def case_means(scores: Iterable[Score]) -> CaseMeans:
-    """Average seeds (and, at outside sites, owners) within each case and label.
-
-    Only each run's last scored round counts. A site's own personal or local model hides the other owners'
-    at that site.
-    """
-    rows = final_scores(list(scores))
-    owned = {(arm_of(row), row.site) for row in rows if row.owner and row.owner == row.site}
-    kept = [
-        row for row in rows if not row.owner or row.owner == row.site or (arm_of(row), row.site) not in owned
-    ]
+    """Average seeds within each case and label; of each run the final round counts."""
+    kept = final_scores(list(scores))
     seeds: dict[Arm, set[int]] = defaultdict(set)
     gathered: dict[str, dict[Arm, dict[CellKey, list[float]]]] = {
         metric: defaultdict(lambda: defaultdict(list)) for metric in METRICS
@@ -171,7 +169,7 @@ def undefined_scores(scores: Iterable[Score]) -> list[Undefined]:
 
 def arm_of(row: Score) -> Arm:
     """The arm that a row belongs to."""
-    return Arm(row.study, row.method, row.model)
+    return Arm(row.study, row.method, row.model, row.owner if row.owner != row.site else "")
 
 
 def _select(cells: Mapping[CellKey, float], *, site: str, label: str) -> dict[CellKey, float]:

@@ -114,7 +114,7 @@ def _baseline(arms: Sequence[Arm], name: str) -> Arm | None:
     if name and arms:
         return find_arm(arms, name)
     for arm in (Arm("", "local", "local"), Arm("", "fedavg", "global")):
-        found = [own for own in arms if (own.method, own.model) == (arm.method, arm.model)]
+        found = [own for own in arms if (own.method, own.model, own.owner) == (arm.method, arm.model, "")]
         if found and len(arms) > 1:
             return found[0]
     return None

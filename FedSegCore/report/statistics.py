@@ -3,7 +3,7 @@
 The rules, the same for every table and plot:
 
 - Seeds are averaged within a case before anything else (`case_means`), so n is a number of patients and never
-  of runs. Where several owners' models are scored on one outside case they are averaged within the case too.
+  of runs. Where several owners' models are scored on one case, each owner's is a line of its own.
 - Intervals are percentile bootstraps over patients. A mean over sites resamples patients within each site and
   weighs the sites alike.
 - Differences are paired by case and label. The test is Wilcoxon's signed-rank test, corrected by Holm's

@@ -136,6 +136,7 @@ def arm_titles(arms: Sequence[Arm]) -> dict[Arm, str]:
     for arm in arms:
         title = method_title(arm.method)
         title = title if arm.model == arm.method else f"{title}, {arm.model}"
+        title = f"{title} of {arm.owner}" if arm.owner else title
         titles[arm] = f"{arm.study}: {title}" if several else title
     return titles
 

@@ -23,7 +23,7 @@ COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd_1mm")
 
 
 def run(arguments: Namespace, console: Console) -> int:
-    """Score every segmentation that has a reference of the same name."""
+    """Score every segmentation against the reference of the same name."""
     pairs = find_pairs(arguments.predictions, arguments.labels)
     names = known_labels(arguments.labels)
     rows = [
@@ -48,7 +48,7 @@ def find_pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     """(case, prediction, reference), matched by file name without suffix.
 
     Raises:
-        DataError: missing paths, or a prediction without a reference.
+        DataError: missing paths, a prediction without a reference, or, of two folders, the reverse.
     """
     for path in (predictions, labels):
         if not path.exists():
@@ -65,7 +65,23 @@ def find_pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
             f"{len(missing)} of {len(found)} segmentations have no reference in {labels}, such as {missing[0]}.",
             "A reference has the segmentation's file name.",
         )
-    return [(case, path, references[case]) for path in found if (case := _case(path, references)) is not None]
+    pairs = [
+        (case, path, references[case]) for path in found if (case := _case(path, references)) is not None
+    ]
+    if predictions.is_dir():
+        _refuse_unpredicted(references, {case for case, _, _ in pairs}, predictions)
+    return pairs
+
+
+def _refuse_unpredicted(references: Mapping[str, Path], found: set[str], predictions: Path) -> None:
+    """What was not segmented at all must not make the means look better."""
+    missing = [path.name for case, path in sorted(references.items()) if case not in found]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise DataError(
+            f"{len(missing)} of {len(references)} references have no segmentation in {predictions}: {shown}.",
+            "Segment those cases too, or give a folder of the references that are meant.",
+        )
 
 
 def _case(path: Path, references: Mapping[str, Path]) -> str | None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from FedSegCore.console import Console
 from FedSegCore.errors import UsageError
+
+if TYPE_CHECKING:
+    from FedSegCore.study import Study, StudySite
 
 
 def run(arguments: Namespace, console: Console) -> int:
@@ -20,9 +24,7 @@ def run(arguments: Namespace, console: Console) -> int:
     name = arguments.dataset.resolve().name
     site = StudySite(name, arguments.dataset)
     if arguments.study is not None:
-        study = replace(
-            read_study(arguments.study), methods=("local",), seeds=(0,), sites=(site,), labels=None
-        )
+        study = _alone(read_study(arguments.study), site)
     else:
         study = Study(f"local training on {name}", ("local",), (site,))
     summary = simulate(study, arguments.out, device=choose_device(arguments.device), resume=False,
@@ -31,3 +33,13 @@ def run(arguments: Namespace, console: Console) -> int:
     console.say(f"Model: {model}\nReport: {summary['report']}")
     console.result(summary, path=model)
     return 0
+
+
+def _alone(study: Study, site: StudySite) -> Study:
+    """The study's settings for one site; intensity rules of modalities that others own are left out."""
+    from FedSegCore.data.case import read_dataset
+
+    owned = read_dataset(site.data).channel_names
+    intensity = {name: rule for name, rule in study.plan.intensity.items() if name in owned}
+    plan = replace(study.plan, intensity=intensity)
+    return replace(study, methods=("local",), seeds=(0,), sites=(site,), labels=None, plan=plan)

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from FedSegCore.data import batches as module
 from FedSegCore.data.batches import Batch, Batches, CachedCase, cache_case, input_sources
 from FedSegCore.data.case import Dataset, read_dataset
 from FedSegCore.data.labels import annotate
@@ -250,7 +249,7 @@ def test_training_never_reads_a_file(dataset: Dataset, monkeypatch: pytest.Monke
     def refuse(*_: object) -> None:
         raise AssertionError("a file was read")
 
-    monkeypatch.setattr(module, "read_volume", refuse)
+    monkeypatch.setattr("FedSegCore.data.reading.read_volume", refuse)
     monkeypatch.setattr("builtins.open", refuse)
     assert len(epoch(batches)) == 1
 

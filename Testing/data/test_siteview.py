@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from FedSegCore.data.siteview import check_site_view
 
 def case(name: str) -> Case:
     return Case(name, (Path(f"{name}_0000.nii.gz"),), Path(f"{name}.nii.gz"))
+
+
+def unlabelled(name: str) -> Case:
+    return replace(case(name), label=None)
 
 
 def dataset(**changes: Any) -> Dataset:
@@ -57,7 +62,9 @@ def test_a_fitting_site_has_no_problem() -> None:
         ({"cases": ["a", "b"], "test_cases": ["b"]}, "error", "leak"),
         ({"limit": 5}, "warning", "`limit` is 5"),
         ({"site": dataset(training=())}, "error", "no training case"),
-        ({"site": dataset(test=()), "trains": False}, "error", "no test case"),
+        ({"site": dataset(training=(), test=()), "trains": False}, "error", "no labelled test case"),
+        ({"site": dataset(test=(unlabelled("c"),))}, "warning", "1 test cases have no label"),
+        ({"cases": ["c"]}, "error", '"c" is to train and to test'),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else None,
 )

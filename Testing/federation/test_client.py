@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from FedSegCore.errors import SiteError
+from FedSegCore.errors import DataError, ModelFileError, SiteError, StorageError
 from FedSegCore.federation import wire
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.ledger import Ledger, read_lines
@@ -141,6 +141,49 @@ def test_a_message_that_asks_for_nothing_known_is_refused_and_nothing_leaves(
     with pytest.raises(SiteError, match="asks for nothing"):
         north.handle(data)
     assert read_lines(tmp_path / "ledger.jsonl") == []
+
+
+NAME = "DOE_JANE"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError(f"{NAME} has no voxels"), "its training failed (ValueError)"),
+        (OSError(5, "Input/output error", f"/data/{NAME}.nii.gz"), "its training failed (OSError)"),
+        (MemoryError(NAME), "its memory ran out in training (MemoryError)"),
+        (DataError(f"{NAME} is empty.", f"Draw {NAME}."), "its data could not be read"),
+        (ModelFileError(f"{NAME} is truncated."), "what it kept of earlier rounds could not be read"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_failure_leaves_as_a_fixed_sentence_and_the_site_keeps_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(averaging, "train", fail)
+    north = client(tmp_path)
+    with pytest.raises(SiteError) as caught:
+        north.handle(message(north, number=2))
+    told = caught.value
+    assert told.reason == f"{reason}; the site's errors.log says more."
+    assert (told.site, told.round_number) == ("north", 2)
+    assert NAME not in str(told)
+    log = (tmp_path / "site" / "errors.log").read_text()
+    assert "round 2, training" in log and "Traceback" in log and str(error) in log
+
+
+def test_a_full_disk_is_no_failure_of_the_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise StorageError("state", OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(ClientStore, "save", full)
+    north = client(tmp_path)
+    with pytest.raises(StorageError):
+        north.handle(message(north))
+    assert not (tmp_path / "site" / "errors.log").exists()
 
 
 @pytest.mark.parametrize("allowed", [False, True])

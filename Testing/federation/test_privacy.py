@@ -16,8 +16,9 @@ import torch
 import FedSegCore.simulate as simulation
 from FedSegCore.data.phantom import STYLES, write_phantom_dataset
 from FedSegCore.federation.inprocess import InProcess
-from FedSegCore.federation.ledger import Ledger
+from FedSegCore.federation.ledger import Ledger, read_lines
 from FedSegCore.federation.transport import Outbox
+from FedSegCore.methods import averaging
 from FedSegCore.run import Cache
 from FedSegCore.study import parse_study
 from FedSegCore.tensors import tensorfile
@@ -29,6 +30,12 @@ HEADER = "BORN19700401"
 FOLDER = "WARDSEVEN"
 VALUE = 1234.5678
 METHODS = ("fedavg", "segviz", "iopfl", "local")
+SMALL = {
+    "name": "markers",
+    "network": {"channels": [4, 8]},
+    "plan": {"patch": [16, 16, 16]},
+    "train": {"batch_size": 2, "threads": 1, "precision": "float32"},
+}
 
 
 @dataclass
@@ -110,15 +117,7 @@ def run(datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Heard
     sites = [
         {"name": name, "data": str(datasets / name), "publish_personal": True} for name in ("north", "south")
     ]
-    raw = {
-        "name": "markers",
-        "methods": list(METHODS),
-        "rounds": 1,
-        "network": {"channels": [4, 8]},
-        "plan": {"patch": [16, 16, 16]},
-        "train": {"batch_size": 2, "threads": 1, "precision": "float32"},
-        "site": sites,
-    }
+    raw = {"methods": list(METHODS), "rounds": 1, "site": sites, **SMALL}
     out = tmp_path_factory.mktemp("private") / "out"
     with pytest.MonkeyPatch.context() as patch:
         heard = listen(patch)
@@ -193,6 +192,38 @@ def test_what_a_study_publishes_holds_no_marker(run: tuple[Heard, Path]) -> None
         data = path.read_bytes()
         for marker in (NAME, HEADER, FOLDER, str(VALUE)):
             assert marker.encode() not in data, path
+
+
+def test_the_text_of_a_failure_stays_at_its_site(
+    datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, real = "DOE_JOHN", averaging.train
+    calls, events = iter(range(4)), []
+
+    def fail_first(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == 0:
+            raise ValueError(f"{case} in {datasets} has no voxels")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(averaging, "train", fail_first)
+    sites = [{"name": name, "data": str(datasets / name)} for name in ("north", "south")]
+    raw = {"method": "fedavg", "rounds": 2, "min_sites": 1, "site": sites, **SMALL}
+    simulation.simulate(
+        parse_study(raw, datasets), tmp_path, device=torch.device("cpu"), resume=False,
+        emit=lambda event, **fields: events.append(str(fields)),
+    )  # fmt: skip
+    first, second = read_lines(tmp_path / "rounds.jsonl")
+    assert first["left_out"] == {
+        "north": "its training failed (ValueError); the site's errors.log says more."
+    }
+    assert second["left_out"] == {}
+    (card,) = json.loads((tmp_path / "models" / "index.json").read_text()).values()
+    assert card["failures"]["sites_left_out"] == {"north": 1}
+    assert case in (tmp_path / "sites" / "north" / "errors.log").read_text()
+    elsewhere = [path for path in tmp_path.rglob("*") if path.is_file() and "sites" not in path.parts]
+    assert {"rounds.jsonl", "report.html", "index.json"} <= {path.name for path in elsewhere}
+    assert not [path for path in elsewhere if case.encode() in path.read_bytes()]
+    assert not [fields for fields in events if case in fields]
 
 
 def test_the_search_would_find_a_marker() -> None:

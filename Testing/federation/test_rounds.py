@@ -124,7 +124,9 @@ def test_a_site_that_raises_is_left_out_and_takes_part_again(
     run.run()
     lines = read_lines(run.store.log)
     assert [line["took_part"] for line in lines] == [["a", "b", "c"], ["a", "c"], ["a", "b", "c"]]
-    assert lines[1]["left_out"] == {"b": "RuntimeError: CUDA error"}
+    assert lines[1]["left_out"] == {
+        "b": "its training failed (RuntimeError); the site's errors.log says more."
+    }
 
 
 def test_too_few_sites_stop_the_study_and_resuming_continues_it_bit_for_bit(tmp_path: Path) -> None:
@@ -137,7 +139,10 @@ def test_too_few_sites_stop_the_study_and_resuming_continues_it_bit_for_bit(tmp_
         stopped.run()
     assert caught.value.exit_code == 1
     assert "--resume" in caught.value.fix
-    assert [line["round"] for line in read_lines(stopped.store.log)] == [1]
+    first, last = read_lines(stopped.store.log)
+    assert (first["round"], last["round"]) == (1, 2)
+    assert (last["took_part"], last["left_out"]) == (["a"], {"b": "network down"})
+    assert last["seconds"] > 0
     assert not (tmp_path / "x" / "spool").exists()
     resumed = Federation(tmp_path / "x", Averaging(), two_sites(), rounds=3)
     assert equal(resumed.run().weights, whole.weights)
@@ -149,7 +154,10 @@ def test_too_few_sites_in_the_first_round_keep_the_first_weights(tmp_path: Path)
     run = Federation(tmp_path, Averaging(), two_sites(), alter=lambda site, round, reply: b"")
     with pytest.raises(TooFewSites):
         run.run()
+    (line,) = read_lines(run.store.log)
+    assert (line["took_part"], line["loss"], set(line["left_out"])) == ([], None, {"a", "b"})
     found = run.store.load(AveragingServer)
+    assert read_lines(run.store.log) == []
     assert found is not None
     assert found[1] == 0
     assert equal(found[0].weights, algebra.of(run.server.model))
@@ -304,13 +312,26 @@ def test_going_on_under_other_conditions_is_told(tmp_path: Path) -> None:
 def test_a_broken_offer_is_left_out_and_the_others_are_published(
     tmp_path: Path, spoil: Callable[[bytes], Reply]
 ) -> None:
-    run = Federation(tmp_path, Averaging(personal=0.1), two_sites(publish=True))
+    run = Federation(tmp_path, Averaging(personal=0.1), two_sites(publish=True), min_sites=1)
     state = run.run()
     run.wire.alter = lambda site, round, reply: (
         spoil(reply) if site == "b" and isinstance(reply, bytes) else reply
     )
-    assert set(run.finish(state)) == {"global", "personal-a"}
+    published = run.finish(state)
+    assert set(published) == {"global", "personal-a"}
+    assert published["global"].owner is None and published["personal-a"].owner == run.sites[0].info
     assert "b offered no model" in run.told("warning")[0]["message"]
+
+
+def test_too_few_offers_stop_the_study_and_the_exchange_can_be_repeated(tmp_path: Path) -> None:
+    run = Federation(tmp_path, Averaging(personal=0.1), two_sites(publish=True))
+    state = run.run()
+    run.wire.alter = on("b", lambda data: SiteError("network down", site="b", round_number=2), number=2)
+    with pytest.raises(TooFewSites, match=r"1 of 2 sites .* needs 2 \(b: network down\)") as caught:
+        run.finish(state)
+    assert "--resume" in caught.value.fix
+    again = Federation(tmp_path, Averaging(personal=0.1), two_sites(publish=True))
+    assert set(again.finish(again.run())) == {"global", "personal-a", "personal-b"}
 
 
 def test_seeds_are_the_same_on_every_machine_and_differ_by_purpose() -> None:

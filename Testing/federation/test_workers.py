@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,8 +38,8 @@ while True:
         os.kill(os.getpid(), 9)
     if word == "sleep":
         time.sleep(60)
-    if word in ("fail", "disk"):
-        write_frame(out, {"failed": "its images are gone.", "fix": "Mend it.", "disk": word == "disk"})
+    if word in ("fail", "stop"):
+        write_frame(out, {"failed": "its images are gone.", "fix": "Mend it.", "stop": word == "stop"})
     else:
         write_frame(out, {}, f"{head['site']} heard {word}".encode())
 """
@@ -129,10 +130,10 @@ def test_a_sites_own_account_of_a_failure_is_passed_on(script: tuple[str, ...], 
     workers.close()
 
 
-def test_a_full_disk_ends_the_round_for_all(script: tuple[str, ...], log: Path) -> None:
+def test_a_full_disk_or_bad_input_ends_the_round_for_all(script: tuple[str, ...], log: Path) -> None:
     workers = make(script, log, number=1)
     with pytest.raises(InputError, match="gone"):
-        answers(workers, b="disk")
+        answers(workers, b="stop")
     workers.close()
     assert not any(alive(pid) for pid in processes(log))
 
@@ -168,19 +169,45 @@ def test_frames_keep_head_and_body_and_an_end_is_told() -> None:
         read_frame(io.BytesIO(pipe.getvalue()[:14]))
 
 
-@pytest.mark.parametrize(
-    ("error", "head"),
-    [
-        (DataError("No case.", "Add one."), {"failed": "No case.", "fix": "Add one.", "disk": False}),
-        (ValueError("x\n" + "y" * 999), {"failed": "ValueError: x " + "y" * 286, "fix": "", "disk": False}),
-    ],
-)
-def test_a_worker_tells_a_failure_in_one_line(error: Exception, head: dict[str, Any]) -> None:
-    assert worker.failure(error) == head
+class Started:
+    """Sites in this worker that answer at once, but for those that fail."""
+
+    def __init__(self, folder: Path, **failing: Exception) -> None:
+        self.failing = failing
+        self.clients = worker.Clients({"folder": str(folder)})
+        self.clients.of = self.client  # type: ignore[assignment, method-assign]
+
+    def client(self, site: str) -> Any:
+        """A client, or the site's failure while its data is read."""
+        if site in self.failing:
+            raise self.failing[site]
+        return SimpleNamespace(handle=lambda message: site.encode() + message)
+
+    def head(self, site: str) -> dict[str, Any]:
+        """How an answer begins."""
+        return worker.answer(self.clients, site, b"")[0]
 
 
-def test_a_worker_tells_a_full_disk_apart() -> None:
-    assert worker.failure(StorageError("a", OSError(28, "No space left")))["disk"] is True
+def test_a_site_that_cannot_start_costs_its_neighbours_in_the_process_nothing(tmp_path: Path) -> None:
+    sites = Started(tmp_path, a=ValueError("DOE_JANE is odd"))
+    reason = "its start failed (ValueError); the site's errors.log says more."
+    head = sites.head("a")
+    assert (head["failed"], head["stop"]) == (reason, False) and head["fix"]
+    assert "DOE_JANE is odd" in (tmp_path / "sites" / "a" / "errors.log").read_text()
+    assert worker.answer(sites.clients, "b", b"!") == ({}, b"b!")
+
+
+def test_data_that_cannot_be_used_and_a_full_disk_stop_the_study(tmp_path: Path) -> None:
+    disk = StorageError("a", OSError(28, "No space left"))
+    sites = Started(tmp_path, a=DataError("No case.", "Add one."), b=disk)
+    assert sites.head("a") == {"failed": "No case.", "fix": "Add one.", "stop": True}
+    assert sites.head("b")["stop"] is True
+
+
+def test_a_worker_passes_on_what_a_site_tells_of_its_failure(tmp_path: Path) -> None:
+    sites = Started(tmp_path, a=SiteError("It came to NaN.", "Go slower.", site="a", round_number=1))
+    assert sites.head("a") == {"failed": "It came to NaN.", "fix": "Go slower.", "stop": False}
+    assert not (tmp_path / "sites").exists()
 
 
 def test_a_worker_whose_data_cannot_be_read_answers_so_and_ends_with_its_pipe(tmp_path: Path) -> None:
@@ -192,7 +219,7 @@ def test_a_worker_whose_data_cannot_be_read_answers_so_and_ends_with_its_pipe(tm
         write_frame(process.stdin, job)
         write_frame(process.stdin, {"site": "a"}, b"hello")
         head, _ = read_frame(process.stdout)
-        assert "study" in head["failed"] and head["disk"] is False
+        assert "study" in head["failed"] and head["stop"] is True
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.3)

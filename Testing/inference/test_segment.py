@@ -119,7 +119,9 @@ def test_a_personal_model_is_given_only_what_its_owner_trained_with(
 def test_images_are_matched_to_modalities_by_name(two_modal: ModelHeader, header: ModelHeader) -> None:
     a, b = Path("a.nii.gz"), Path("b.nii.gz")
     assert match_modalities(two_modal, [("FLAIR", a), ("T1", b)]) == {"FLAIR": a, "T1": b}
-    assert match_modalities(two_modal, [("T1", a)]) == {"T1": a}, "an absent modality is fed as zero"
+    personal = replace(two_modal, owned=("T1",))
+    assert match_modalities(personal, [("T1", a)]) == {"T1": a}, "what its owner lacked is fed as zero"
+    assert match_modalities(personal, [("T1", a), ("FLAIR", b)]) == {"T1": a, "FLAIR": b}
     assert match_modalities(header, [(None, a)]) == {"CT": a}
     alike = replace(header, inputs=(("MR", "T1"),))
     assert match_modalities(alike, [(None, a)]) == {"MR": a}, "both are prepared alike"
@@ -132,6 +134,7 @@ def test_images_are_matched_to_modalities_by_name(two_modal: ModelHeader, header
         ([(None, Path("a")), (None, Path("b"))], "takes 2 images"),
         ([("T2", Path("a"))], '"T2"'),
         ([("T1", Path("a")), ("T1", Path("b"))], "Two images"),
+        ([("T1", Path("a"))], "--image FLAIR=FILE"),
     ],
 )
 def test_a_number_or_name_of_images_that_does_not_fit_is_refused(

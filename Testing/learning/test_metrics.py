@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion, distance_transform_edt
@@ -83,3 +84,26 @@ def test_a_structure_that_fills_the_volume_is_scored() -> None:
 def test_masks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         score_case(boxes((4, 9)), boxes((4, 9)), labels=["A", "B"], spacing_mm=(1, 1, 1))
+
+
+def test_across_a_list_of_slices_surfaces_are_measured_in_each_plane() -> None:
+    reference = torch.zeros(1, 12, 12, 3, dtype=torch.bool)
+    reference[:, 3:9, 3:9, :2] = True
+    prediction = torch.zeros_like(reference)
+    prediction[:, 5:11, 3:9, 0] = True  # moved by two voxels of 1.5 mm
+    prediction[:, 3:9, 3:9, 2] = True  # where the reference has nothing
+    (score,) = score_case(prediction, reference, labels=["LV"], spacing_mm=[1.5, 1.5, 8.0], slices=2)
+    assert score.hd95_mm == pytest.approx(3.0)
+    assert 0.0 < score.nsd_1mm < 1 / 3, "one of three slices shares some of its surface"
+    (thick,) = score_case(prediction, reference, labels=["LV"], spacing_mm=[1.5, 1.5, 80.0], slices=2)
+    assert thick == score, "the third spacing means nothing"
+
+
+def test_without_a_common_slice_no_distance_is_defined() -> None:
+    reference = torch.zeros(1, 8, 8, 2, dtype=torch.bool)
+    prediction = torch.zeros_like(reference)
+    reference[:, 2:5, 2:5, 0] = True
+    prediction[:, 2:5, 2:5, 1] = True
+    (score,) = score_case(prediction, reference, labels=["LV"], spacing_mm=[1.0, 1.0, 1.0], slices=2)
+    assert (score.dice, score.nsd_1mm) == (0.0, 0.0)
+    assert math.isnan(score.hd95_mm)

@@ -374,14 +374,26 @@ def test_the_best_personal_model_by_validation_is_kept() -> None:
     assert state.best is third
 
 
-@pytest.mark.parametrize("method", [Averaging(personal=0.1), Averaging(ditto=0.1)], ids=["iopfl", "ditto"])
-def test_the_personal_model_that_is_published_is_the_best_one(tmp_path: Path, method: Averaging) -> None:
-    run = Federation(tmp_path, method, two_sites(publish=True, validation=1))
-    published = run.finish(run.run())
-    assert set(published) == {"global", "personal-a", "personal-b"}
-    for name in "ab":
-        assert equal(published[f"personal-{name}"].weights, kept(run, name, 2).best)
-        assert equal(personal_of(run, name), kept(run, name, 2).best)
+@pytest.mark.parametrize("ingredient", [{"personal": 0.1}, {"ditto": 0.1}], ids=["iopfl", "ditto"])
+def test_the_personal_model_of_the_last_round_is_published_and_the_best_one_where_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ingredient: dict[str, float]
+) -> None:
+    from FedSegCore.methods import averaging
+
+    for chosen in (False, True):
+        dices = iter((0.9, 0.9, 0.1, 0.1))  # sites a and b in two rounds: the first was better
+        monkeypatch.setattr(averaging, "validate", lambda *_, dices=dices, **__: {"Liver": next(dices)})
+        method = Averaging(select_best=chosen, **ingredient)
+        run = Federation(tmp_path / str(chosen), method, two_sites(publish=True, validation=1))
+        state = run.run()
+        first = {name: kept(run, name, 1).personal for name in "ab"}
+        published = run.finish(state)
+        assert set(published) == {"global", "personal-a", "personal-b"}
+        for name in "ab":
+            last = kept(run, name, 2)
+            assert equal(published[f"personal-{name}"].weights, first[name] if chosen else last.personal)
+            assert equal(personal_of(run, name), published[f"personal-{name}"].weights)
+            assert bool(last.best) == chosen
 
 
 @pytest.mark.parametrize("parts", [("head",), ("decoder", "head")], ids=str)
@@ -452,9 +464,8 @@ def test_a_global_model_is_published_where_all_its_tensors_are_known(
     assert set(run.finish(run.run())) == files
 
 
-def test_validation_belongs_to_the_model_that_the_site_would_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def validated(patch: pytest.MonkeyPatch, run: Federation) -> list[Weights]:
+    """The weights of every model that a run of one site validated."""
     from FedSegCore.methods import averaging
 
     seen: list[Weights] = []
@@ -464,15 +475,36 @@ def test_validation_belongs_to_the_model_that_the_site_would_use(
         seen.append(algebra.of(model))
         return real(model, *positional, **named)
 
-    monkeypatch.setattr(averaging, "validate", heard)
-    for method in (Averaging(), Averaging(personal=0.5), Averaging(ditto=0.1)):
-        seen.clear()
-        run = Federation(
-            tmp_path / str(method.personal) / str(method.ditto), method, [make_site("a", validation=1)]
-        )
+    with patch.context() as here:
+        here.setattr(averaging, "validate", heard)
         run.run()
-        expected = [kept(run, "a", number).personal or updates(run)["a", number] for number in (1, 2)]
-        assert [equal(*pair) for pair in zip(seen, expected, strict=True)] == [True, True]
+    return seen
+
+
+@pytest.mark.parametrize("method", [Averaging(), Averaging(proximal=0.1)], ids=["fedavg", "fedprox"])
+def test_without_personal_models_validation_belongs_to_the_global_model_as_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Averaging
+) -> None:
+    run = Federation(tmp_path, method, [make_site("a", validation=1)])
+    seen = validated(monkeypatch, run)
+    received = [wire.decode_with_header(AveragingBroadcast, data)[0].weights for _, _, data in run.wire.down]
+    assert [equal(*pair) for pair in zip(seen, received, strict=True)] == [True, True]
+    assert not equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Averaging(personal=0.5), Averaging(ditto=0.1), Averaging(private=EVERYTHING)],
+    ids=["iopfl", "ditto", "local"],
+)
+def test_with_personal_models_validation_belongs_to_the_one_of_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Averaging
+) -> None:
+    run = Federation(tmp_path, method, [make_site("a", validation=1)])
+    seen = validated(monkeypatch, run)
+    # The store keeps the states of the last two rounds.
+    own = [state.personal or state.private for state in (kept(run, "a", 1), kept(run, "a", 2))]
+    assert [equal(*pair) for pair in zip(seen, own, strict=True)] == [True, True]
 
 
 def test_validation_may_be_every_few_rounds_but_always_the_last(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_each_structure_comes_from_its_own_annotator() -> None:
 
 
 def test_a_site_lost_at_the_end_is_missing_from_the_published_model(tmp_path: Path) -> None:
-    run = Federation(tmp_path, segviz.METHOD, partial_sites())
+    run = Federation(tmp_path, segviz.METHOD, partial_sites(), min_sites=1)
     state = run.run()
     run.wire.alter = lambda site, round, reply: b"" if site == "a" else reply
     published = run.finish(state)["global"]

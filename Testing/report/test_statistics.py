@@ -66,16 +66,20 @@ def test_cases_of_one_name_at_two_sites_are_two_patients() -> None:
     assert interval_of(means.by_case("dice", FEDAVG), 0).n == 2
 
 
-def test_owners_are_averaged_at_an_outside_site_and_hidden_by_a_sites_own_model() -> None:
-    personal = Arm("s", "fedavg", "personal")
+def test_an_owners_model_at_another_site_is_a_line_of_its_own() -> None:
     rows = [
         row(0.2, site="outside", model="personal", owner="north"),
         row(0.6, site="outside", model="personal", owner="south"),
         row(0.9, site="north", model="personal", owner="north"),
-        row(0.1, site="north", model="personal", owner="south"),
     ]
-    by_case = case_means(rows).by_case("dice", personal)
-    assert by_case == {("outside", "a"): pytest.approx(0.4), ("north", "a"): 0.9}
+    means = case_means(rows)
+    assert means.by_case("dice", Arm("s", "fedavg", "personal")) == {("north", "a"): 0.9}
+    assert means.by_case("dice", Arm("s", "fedavg", "personal", "south")) == {("outside", "a"): 0.6}
+    assert [arm.name for arm in means.arms] == [
+        "fedavg/personal (north)",
+        "fedavg/personal (south)",
+        "fedavg/personal",
+    ]
 
 
 def test_an_earlier_round_does_not_count() -> None:

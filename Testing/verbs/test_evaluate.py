@@ -86,11 +86,18 @@ def test_what_cannot_be_compared_is_refused(labels: Path, tmp_path: Path) -> Non
     image = nib.load(labels / "mr_000.nii.gz")
     nib.Nifti1Image(np.asarray(image.dataobj)[1:], image.affine).to_filename(other / "mr_000.nii.gz")
     (tmp_path / "empty").mkdir()
-    assert "grids" in refused(fedseg("evaluate", other, labels))
+    assert "grids" in refused(fedseg("evaluate", other / "mr_000.nii.gz", labels))
     assert "no segmentation" in refused(fedseg("evaluate", tmp_path / "empty", labels))
     assert "/nowhere" in refused(fedseg("evaluate", "/nowhere", labels))
     shutil.move(other / "mr_000.nii.gz", other / "stranger.nii.gz")
     assert "stranger.nii.gz" in refused(fedseg("evaluate", other, labels))
+
+
+def test_a_reference_that_was_not_segmented_is_told(labels: Path, tmp_path: Path) -> None:
+    shutil.copy(labels / "mr_000.nii.gz", tmp_path)
+    said = refused(fedseg("evaluate", tmp_path, labels))
+    assert "2 of 3 references" in said and "mr_001.nii.gz, mr_002.nii.gz." in said
+    assert fedseg("evaluate", tmp_path / "mr_000.nii.gz", labels).code == 0
 
 
 def test_an_evaluation_of_segmented_images_runs_from_end_to_end(finished: Finished, tmp_path: Path) -> None:

@@ -181,6 +181,17 @@ def test_a_resumed_study_ends_with_the_bytes_of_one_that_was_not_interrupted(
     assert (out / "scores.csv").read_bytes() == (finished.out / "scores.csv").read_bytes()
 
 
+def test_the_report_is_told_the_time_of_all_rounds_of_an_interrupted_study(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, told = tmp_path / "out", []
+    shutil.copytree(finished.out, out)
+    (out / "report.html").unlink()
+    monkeypatch.setattr("FedSegCore.simulate.report", lambda *_, seconds, **__: told.append(seconds))
+    assert fedseg("simulate", finished.study, "--out", out, "--resume").code == 0
+    assert told == [sum(line["seconds"] for line in lines(out / "rounds.jsonl"))] and told[0] > 0
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Local and central training with two seeds each."""

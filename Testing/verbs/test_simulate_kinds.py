@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from FedSegCore.data.io import read_volume
+from FedSegCore.federation.method import Offer, Site
+from FedSegCore.methods.averaging import Averaging
 from FedSegCore.tensors.header import read_header
+from FedSegCore.tensors.weights import Weights
 from Testing.command import FEW_STEPS, SmallSite, fedseg, refused, write_study
 
 ONE_ROUND = FEW_STEPS.replace("rounds = 2", "rounds = 1")
@@ -103,8 +109,100 @@ def test_sites_that_take_too_long_stop_the_study_with_the_reason_and_a_state_to_
     assert fedseg("simulate", study, "--out", out, "--resume").code == 0
 
 
-def test_a_damaged_label_map_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+def test_what_a_site_keeps_to_itself_does_not_hang_on_what_it_is_called(tmp_path: Path) -> None:
+    names = ("models", "personal-a", "a")
+    sites = [SmallSite(name, keys={"publish_personal": name == "a"}) for name in names]
+    rest = ONE_ROUND + "[method_options]\npersonal = 0.1\n"
+    study, out = write_study(tmp_path, sites, rest=rest), tmp_path / "out"
+    outcome = fedseg("simulate", study, "--out", out, "--json")
+    assert outcome.code == 0, outcome
+    assert {path.name for path in (out / "models").iterdir()} == {
+        "global.safetensors", "personal-a.safetensors", "index.json",
+    }  # fmt: skip
+    assert {event["name"] for event in outcome.told("model")} == {"global", "personal-a"}
+    assert read_header(out / "models" / "personal-a.safetensors")["sites"] == [["a", 2]]
+    found = rows(out)
+    assert {row["owner"] for row in found if row["model"] == "personal"} == set(names)
+    keys = [(row["model"], row["owner"], row["site"], row["case"], row["label"]) for row in found]
+    assert len(keys) == len(set(keys)), "no model is scored twice"
+
+
+def test_a_local_model_that_may_be_published_is_published_once(tmp_path: Path) -> None:
+    sites = [SmallSite("a", keys={"publish_personal": True})]
+    study, out = write_study(tmp_path, sites, head='method = "local"', rest=ONE_ROUND), tmp_path / "out"
+    assert fedseg("simulate", study, "--out", out).code == 0
+    assert [path.name for path in (out / "models").glob("*.safetensors")] == ["local-a.safetensors"]
+    assert {(row["model"], row["owner"]) for row in rows(out)} == {("local", "a")}
+
+
+def test_a_merged_model_knows_only_what_the_sites_in_it_annotate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites = [SmallSite("a", keys={"labels": ["Liver"]}), SmallSite("b", keys={"labels": ["Kidney"]})]
+    rest = ONE_ROUND.replace("rounds = 1", "rounds = 1\nmin_sites = 1")
+    study, out = write_study(tmp_path, sites, head='method = "segviz"', rest=rest), tmp_path / "out"
+    real = Averaging.offer
+
+    def fail(method: Averaging, personal: Weights, state: Any, site: Site) -> Offer:
+        if site.info.name == "b":
+            raise ValueError("gone")
+        return real(method, personal, state, site)
+
+    monkeypatch.setattr(Averaging, "offer", fail)
+    assert fedseg("simulate", study, "--out", out).code == 0
+    header = read_header(out / "models" / "global.safetensors")
+    assert header["known"] == ["Liver"] and header["members"] == [{"site": "a", "labels": ["Liver"]}]
+    assert {row["label"] for row in rows(out) if row["model"] == "global"} == {"Liver"}
+
+
+def test_a_study_that_too_few_sites_conclude_writes_no_model_and_repeats_the_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, out = write_study(tmp_path, [SmallSite("a"), SmallSite("b")], rest=ONE_ROUND), tmp_path / "out"
-    (tmp_path / "b" / "labelsTr" / "b_000.nii.gz").write_bytes(b"damaged")
-    assert "b_000.nii.gz" in refused(fedseg("simulate", study, "--out", out))
+    with monkeypatch.context() as patch:
+        patch.setattr(Averaging, "offer", lambda *_: 1 / 0)
+        outcome = fedseg("simulate", study, "--out", out, "--json")
+    assert outcome.code == 1 and "--resume" in outcome.events[-1]["fix"]
+    assert "its personal model failed (ZeroDivisionError)" in outcome.events[-1]["message"]
+    assert not (out / "models").exists()
+    assert fedseg("simulate", study, "--out", out, "--resume").code == 0
+    assert (out / "models" / "global.safetensors").is_file()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_label_map_is_told_before_anything_is_trained(workers: int, tmp_path: Path) -> None:
+    rest = ONE_ROUND.replace(
+        "[plan]", "[plan]\nauto = false"
+    )  # no passport is made, so training reads it first
+    study, out = write_study(tmp_path, [SmallSite(name) for name in "abc"], rest=rest), tmp_path / "out"
+    (tmp_path / "c" / "labelsTr" / "c_000.nii.gz").write_bytes(b"damaged")
+    assert "c_000.nii.gz" in refused(fedseg("simulate", study, "--out", out, "--workers", workers))
     assert not (out / "rounds.jsonl").exists()
+
+
+@pytest.mark.parametrize("fault", ["shape", "affine"])
+def test_a_test_reference_on_another_grid_is_told_before_anything_is_trained(
+    fault: str, tmp_path: Path
+) -> None:
+    study, out = write_study(tmp_path, [SmallSite("a")], rest=ONE_ROUND), tmp_path / "out"
+    path = next((tmp_path / "a" / "labelsTs").iterdir())
+    image = nib.load(path)
+    affine = image.affine + (np.eye(4, k=3) * 5.0 if fault == "affine" else 0.0)
+    array = np.asarray(image.dataobj)
+    nib.Nifti1Image(array[1:] if fault == "shape" else array, affine).to_filename(path)
+    assert "grid" in refused(fedseg("simulate", study, "--out", out))
+    assert not (out / "rounds.jsonl").exists()
+
+
+def test_a_dry_run_tells_of_cases_that_are_not_scored_or_train_twice(tmp_path: Path) -> None:
+    sites = [SmallSite("a", test_cases=2), SmallSite("b", keys={"data": "a"})]
+    study = write_study(tmp_path, sites, rest=ONE_ROUND)
+    listing = tmp_path / "a" / "dataset.json"
+    described = json.loads(listing.read_text())
+    del described["test"][0]["label"]
+    listing.write_text(json.dumps(described))
+    outcome = fedseg("simulate", study, "--out", tmp_path / "out", "--dry-run", "--json")
+    assert outcome.code == 0, outcome
+    said = [event["message"] for event in outcome.told("warning")]
+    assert "Site a: 1 test cases have no label and are not scored." in said
+    assert 'The case "a_000" of site b also trains at site a.' in said

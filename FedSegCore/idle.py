@@ -1,0 +1,55 @@
+"""Keys of a study that change nothing: most likely a slip, so they are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from FedSegCore.errors import StudyError, nearest
+from FedSegCore.methods.registry import METHODS, heeds, named
+
+if TYPE_CHECKING:
+    from FedSegCore.study import Study
+
+
+def refuse_idle(study: Study) -> None:
+    """See that every method option reaches a method of the study.
+
+    Raises:
+        StudyError: a table of a method that is not run, an option that no method of the study heeds,
+            `recalibrate` where there is no batch norm.
+    """
+    for key, value in study.method_options.items():
+        if key in METHODS:
+            _check_own(key, value, study.methods)
+        elif not any(heeds(name, key) for name in study.methods):
+            raise _idle(f'"{key}" in [method_options]', study.methods)
+    _check_recalibration(study)
+
+
+def _check_own(name: str, options: Mapping[str, Any], methods: tuple[str, ...]) -> None:
+    if name not in methods:
+        raise StudyError(
+            f"[method_options.{name}] is given, but the study does not run {name}.", nearest(name, methods)
+        )
+    for key in options:
+        if not heeds(name, key):
+            raise _idle(f'"{key}" in [method_options.{name}]', (name,))
+
+
+def _check_recalibration(study: Study) -> None:
+    """Statistics are measured anew for batch norm only."""
+    entries = [named(name, study.method_options) for name in study.methods]
+    norms = [study.network.norm or entry.norm for entry in entries if entry.method.recalibrate]
+    if norms and "batch" not in norms:
+        raise StudyError(
+            '"recalibrate" in [method_options] changes nothing: the networks have instance norm.',
+            'Give [network] norm = "batch", or take the key out.',
+        )
+
+
+def _idle(where: str, methods: tuple[str, ...]) -> StudyError:
+    return StudyError(
+        f"{where} changes nothing: it is not used by {', '.join(methods)}.",
+        "Take it out, or run a method that uses it.",
+    )
