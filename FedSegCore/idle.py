@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from FedSegCore.errors import StudyError, nearest
 from FedSegCore.methods.registry import METHODS, heeds, named
 
-if TYPE_CHECKING:
-    from FedSegCore.study import Study
 
-
-def refuse_idle(study: Study) -> None:
+def refuse_idle(methods: tuple[str, ...], options: Mapping[str, Any], *, norm: str | None) -> None:
     """See that every method option reaches a method of the study.
+
+    Args:
+        methods: the methods that the study runs.
+        options: its `[method_options]`.
+        norm: the norm that its `[network]` gives; none: each method's own.
 
     Raises:
         StudyError: a table of a method that is not run, an option that no method of the study heeds,
             `recalibrate` where there is no batch norm.
     """
-    for key, value in study.method_options.items():
+    for key, value in options.items():
         if key in METHODS:
-            _check_own(key, value, study.methods)
-        elif not any(heeds(name, key) for name in study.methods):
-            raise _idle(f'"{key}" in [method_options]', study.methods)
-    _check_recalibration(study)
+            _check_own(key, value, methods)
+        elif not any(heeds(name, key) for name in methods):
+            raise _idle(f'"{key}" in [method_options]', methods)
+    _check_recalibration(methods, options, norm)
 
 
 def _check_own(name: str, options: Mapping[str, Any], methods: tuple[str, ...]) -> None:
@@ -37,10 +39,10 @@ def _check_own(name: str, options: Mapping[str, Any], methods: tuple[str, ...]) 
             raise _idle(f'"{key}" in [method_options.{name}]', (name,))
 
 
-def _check_recalibration(study: Study) -> None:
+def _check_recalibration(methods: tuple[str, ...], options: Mapping[str, Any], norm: str | None) -> None:
     """Statistics are measured anew for batch norm only."""
-    entries = [named(name, study.method_options) for name in study.methods]
-    norms = [study.network.norm or entry.norm for entry in entries if entry.method.recalibrate]
+    entries = [named(name, options) for name in methods]
+    norms = [norm or entry.norm for entry in entries if entry.method.recalibrate]
     if norms and "batch" not in norms:
         raise StudyError(
             '"recalibrate" in [method_options] changes nothing: the networks have instance norm.',

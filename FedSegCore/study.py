@@ -116,7 +116,7 @@ def read_study(path: Path) -> Study:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not valid TOML: {error}.", "Correct the file there.") from None
     study = parse_study(raw, path.parent)
-    refuse_idle(study)
+    refuse_idle(study.methods, study.method_options, norm=study.network.norm)
     return study
 
 

@@ -21,8 +21,10 @@ ARROWS: dict[str, set[str]] = {
     "methods": {"errors", "tables", "tensors", "data", "nets", "learning", "federation"},
     "inference": {"errors", "tensors", "data", "nets", "learning"},
     "report": {"errors"},
+    "study": {"errors", "tables", "idle", "learning", "methods", "nets"},
+    "setting": {"errors", "study", "sitedata", "sharing", "data", "federation", "inference", "nets"},
 }
-"""Modules at the package's top (study, setting, simulate, verbs, ...) stand above all of these."""
+"""The study's modules at the package's top, `simulation` and `verbs` stand above all of these, in this order."""
 
 
 def modules() -> list[Path]:

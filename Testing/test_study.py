@@ -343,17 +343,21 @@ IDLE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+def refuse(study: Study) -> None:
+    refuse_idle(study.methods, study.method_options, norm=study.network.norm)
+
+
 @pytest.mark.parametrize(("keys", "message"), IDLE, ids=[str(keys) for keys, _ in IDLE])
 def test_an_option_that_changes_nothing_is_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(StudyError) as caught:
-        refuse_idle(parse(**keys))
+        refuse(parse(**keys))
     assert message in caught.value.message
     assert caught.value.fix
 
 
 def test_an_option_that_one_of_the_methods_uses_is_fine() -> None:
     options = {"form": "heads", "masked": False, "mu": 1.0, "recalibrate": True}
-    refuse_idle(parse(method=None, methods=["segviz", "central", "local"], method_options=options))
+    refuse(parse(method=None, methods=["segviz", "central", "local"], method_options=options))
 
 
 def test_an_intensity_rule_of_a_modality_that_no_site_has_is_refused(phantoms: Path) -> None:

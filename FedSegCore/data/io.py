@@ -146,7 +146,7 @@ def write_label_map(path: Path, label_map: np.ndarray, *, like: Volume, segments
         raise DataError("A label map's values must be whole numbers from 0 to 255.")
     metadata: Mapping[str, str] = {}
     if image_suffix(Path(path)) == ".seg.nrrd":
-        from FedSegCore.data.segments import segmentation_metadata
+        from FedSegCore.data.segmentkeys import segmentation_metadata
 
         metadata = segmentation_metadata(values, segments)
     _write(Path(path), Volume(values, like.affine, like.header), metadata)

@@ -42,7 +42,7 @@ class Workers:
         number: int,
         job: Mapping[str, Any],
         timeout: float,
-        command: Sequence[str] = (sys.executable, "-m", "FedSegCore.worker"),
+        command: Sequence[str] = (sys.executable, "-m", "FedSegCore.simulation.worker"),
     ) -> None:
         self._infos = sorted(infos, key=lambda info: info.name)
         self._workers = [

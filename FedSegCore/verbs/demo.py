@@ -42,7 +42,7 @@ _SITES = {"north": ("ct", 12), "south": ("mr", 12), "island": ("mr_inverted", 8)
 def run(arguments: Namespace, console: Console) -> int:
     """Generate three hospitals, run a study over them, and say what to try next."""
     from FedSegCore.device import choose_device
-    from FedSegCore.simulate import simulate
+    from FedSegCore.simulation.simulate import simulate
     from FedSegCore.study import read_study
 
     out: Path = arguments.out

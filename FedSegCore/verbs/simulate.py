@@ -11,7 +11,7 @@ from FedSegCore.errors import UsageError
 def run(arguments: Namespace, console: Console) -> int:
     """Run a study, or with --dry-run only check it and its data."""
     from FedSegCore.device import choose_device
-    from FedSegCore.simulate import simulate
+    from FedSegCore.simulation.simulate import simulate
     from FedSegCore.study import read_study
 
     study = read_study(arguments.study)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run(arguments: Namespace, console: Console) -> int:
     """Train on a dataset from scratch, or fine-tune a published model on it."""
     from FedSegCore.device import choose_device
-    from FedSegCore.simulate import simulate
+    from FedSegCore.simulation.simulate import simulate
     from FedSegCore.study import Study, StudySite, read_study
 
     if arguments.out.is_dir() and any(arguments.out.iterdir()):

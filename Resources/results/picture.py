@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 
 from FedSegCore.inference.modelfile import load_model
 from FedSegCore.report.overlays import LABEL_COLOURS, CrossSection, Overlay, cross_section
-from FedSegCore.scoring import Row, read_test_cases, score_model
 from FedSegCore.setting import Setting, SiteData, read_setting
+from FedSegCore.simulation.scoring import Row, read_test_cases, score_model
 from FedSegCore.study import read_study
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-import FedSegCore.simulate as simulation
+import FedSegCore.simulation.simulate as simulation
 from FedSegCore.data.phantom import STYLES, write_phantom_dataset
 from FedSegCore.federation.inprocess import InProcess
 from FedSegCore.federation.ledger import Ledger, read_lines
 from FedSegCore.federation.transport import Outbox
 from FedSegCore.methods import averaging
-from FedSegCore.run import Cache
+from FedSegCore.simulation.run import Cache
 from FedSegCore.study import parse_study
 from FedSegCore.tensors import tensorfile
 

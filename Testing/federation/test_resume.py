@@ -119,7 +119,7 @@ ZYGOTE = """
 import json, os, sys, time
 from pathlib import Path
 import torch
-import FedSegCore.simulate as simulation
+import FedSegCore.simulation.simulate as simulation
 from FedSegCore.study import read_study
 
 simulation.report = lambda *arguments, **named: Path("report.html")  # drawn from the files that are compared

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from FedSegCore import worker
 from FedSegCore.errors import DataError, InputError, SiteError, StorageError
 from FedSegCore.federation.frames import read_frame, write_frame
 from FedSegCore.federation.method import ClientInfo, Round
 from FedSegCore.federation.workers import Workers
+from FedSegCore.simulation import worker
 
 SCRIPT = """
 import os, sys, time
@@ -213,7 +213,7 @@ def test_a_worker_passes_on_what_a_site_tells_of_its_failure(tmp_path: Path) -> 
 def test_a_worker_whose_data_cannot_be_read_answers_so_and_ends_with_its_pipe(tmp_path: Path) -> None:
     job = {"study": {}, "method": "fedavg", "seed": 0, "folder": str(tmp_path), "device": "cpu",
            "threads": 1, "init": str(tmp_path / "no.safetensors"), "sites": ["a"]}  # fmt: skip
-    command = [sys.executable, "-m", "FedSegCore.worker"]
+    command = [sys.executable, "-m", "FedSegCore.simulation.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         write_frame(process.stdin, job)

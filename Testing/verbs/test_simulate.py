@@ -187,7 +187,9 @@ def test_the_report_is_told_the_time_of_all_rounds_of_an_interrupted_study(
     out, told = tmp_path / "out", []
     shutil.copytree(finished.out, out)
     (out / "report.html").unlink()
-    monkeypatch.setattr("FedSegCore.simulate.report", lambda *_, seconds, **__: told.append(seconds))
+    monkeypatch.setattr(
+        "FedSegCore.simulation.simulate.report", lambda *_, seconds, **__: told.append(seconds)
+    )
     assert fedseg("simulate", finished.study, "--out", out, "--resume").code == 0
     assert told == [sum(line["seconds"] for line in lines(out / "rounds.jsonl"))] and told[0] > 0
 

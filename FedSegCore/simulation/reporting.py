@@ -17,9 +17,9 @@ from FedSegCore.report.inputs import ReportInputs
 from FedSegCore.report.overlays import Overlay
 from FedSegCore.report.page import write_report
 from FedSegCore.report.scores import Score
-from FedSegCore.run import Run
-from FedSegCore.scoring import Row, score_model
 from FedSegCore.setting import Setting
+from FedSegCore.simulation.run import Run
+from FedSegCore.simulation.scoring import Row, score_model
 
 
 def report(

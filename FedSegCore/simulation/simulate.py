@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 
-from FedSegCore.announcing import Announced, LedgerNews
-from FedSegCore.cards import write_cards
 from FedSegCore.errors import UsageError
 from FedSegCore.federation.ledger import read_lines
 from FedSegCore.federation.rounds import Emit, conclude, federate
@@ -21,13 +19,15 @@ from FedSegCore.federation.store import ServerStore
 from FedSegCore.inference.modelfile import load_model
 from FedSegCore.learning.precision import settled
 from FedSegCore.methods.registry import named
-from FedSegCore.participants import cores, make_transport, server_site, threads_of
-from FedSegCore.publishing import WrittenModel, write_models
 from FedSegCore.report.scores import Score, read_scores, write_scores
-from FedSegCore.reporting import report
-from FedSegCore.run import Run, read_cache, read_start
-from FedSegCore.scoring import Row, score_model
 from FedSegCore.setting import SiteData, read_setting
+from FedSegCore.simulation.announcing import Announced, LedgerNews
+from FedSegCore.simulation.cards import write_cards
+from FedSegCore.simulation.participants import cores, make_transport, server_site, threads_of
+from FedSegCore.simulation.publishing import WrittenModel, write_models
+from FedSegCore.simulation.reporting import report
+from FedSegCore.simulation.run import Run, read_cache, read_start
+from FedSegCore.simulation.scoring import Row, score_model
 from FedSegCore.study import NetworkTable, Study
 from FedSegCore.tensors.tensorfile import write_atomic
 

@@ -18,7 +18,7 @@ from FedSegCore.federation.frames import read_frame, write_frame
 
 if TYPE_CHECKING:
     from FedSegCore.federation.client import Client
-    from FedSegCore.run import Run
+    from FedSegCore.simulation.run import Run
 
 Frames = queue.Queue[tuple[dict[str, Any], bytes]]
 
@@ -105,8 +105,8 @@ def make_run(job: dict[str, Any]) -> Run:
 
     from FedSegCore.device import choose_device
     from FedSegCore.methods.registry import named
-    from FedSegCore.run import Run, read_cache, read_start
     from FedSegCore.setting import read_setting
+    from FedSegCore.simulation.run import Run, read_cache, read_start
     from FedSegCore.study import parse_study
 
     torch.set_num_threads(job["threads"])
@@ -120,8 +120,8 @@ def make_run(job: dict[str, Any]) -> Run:
 
 def make_client(run: Run, site: str) -> Client:
     """One site's client with its cases."""
-    from FedSegCore.participants import member_client
-    from FedSegCore.run import read_cache
+    from FedSegCore.simulation.participants import member_client
+    from FedSegCore.simulation.run import read_cache
 
     data = next(data for data in run.setting.with_role("member") if data.site.name == site)
     return member_client(replace(run, cache=read_cache(run.setting, [data])), data)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from FedSegCore.publishing import WrittenModel
 from FedSegCore.report.scores import Score
+from FedSegCore.simulation.publishing import WrittenModel
 from FedSegCore.tensors.header import read_header
 from FedSegCore.tensors.tensorfile import write_atomic
 

@@ -14,8 +14,8 @@ from FedSegCore.errors import UsageError
 from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import Named
-from FedSegCore.scoring import TestCase, read_test_cases
 from FedSegCore.setting import Setting, SiteData
+from FedSegCore.simulation.scoring import TestCase, read_test_cases
 from FedSegCore.study import Study
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors.weights import Weights

@@ -23,9 +23,9 @@ from FedSegCore.federation.transport import Transport
 from FedSegCore.federation.workers import Workers
 from FedSegCore.learning.train import Training
 from FedSegCore.nets.unet import build
-from FedSegCore.publishing import model_header
-from FedSegCore.run import Run, training_of
 from FedSegCore.setting import SiteData
+from FedSegCore.simulation.publishing import model_header
+from FedSegCore.simulation.run import Run, training_of
 from FedSegCore.study import study_tables
 from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.tensorfile import write_atomic

@@ -9,7 +9,7 @@ from typing import Literal
 
 from FedSegCore.federation.method import ClientInfo, Published
 from FedSegCore.inference.modelfile import Member, ModelHeader, save_model
-from FedSegCore.run import Run
+from FedSegCore.simulation.run import Run
 from FedSegCore.tensors.tensorfile import write_atomic
 
 
