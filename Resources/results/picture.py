@@ -76,14 +76,15 @@ def cases(setting: Setting, data: SiteData, model: Path) -> list[Overlay]:
 
 def draw(personal: Overlay, shared: Overlay, out: Path) -> None:
     """Four panels of one slice."""
-    # One crop for all panels: the section is cut by what the expert and either model drew.
-    both = replace(personal, prediction=personal.prediction | shared.prediction)
+    # One section for all panels, cut around what the expert and either model drew.
+    both = replace(personal, prediction=np.concatenate([shared.prediction, personal.prediction]))
     cut = cross_section(both)
+    count = len(personal.labels)
     panels = {
         "Scan": None,
         "Expert's drawing": cut.reference,
-        f"Global model, Dice {shared.dice:.2f}": _prediction(both, shared),
-        f"Personal model, Dice {personal.dice:.2f}": _prediction(both, personal),
+        f"Global model, Dice {shared.dice:.2f}": cut.prediction[:count],
+        f"Personal model, Dice {personal.dice:.2f}": cut.prediction[count:],
     }
     figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), facecolor="white")
     for axis, (title, masks) in zip(axes, panels.items(), strict=True):
@@ -96,14 +97,6 @@ def draw(personal: Overlay, shared: Overlay, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     print(f"{out}: case {personal.case} of {personal.site}")
-
-
-def _prediction(both: Overlay, one: Overlay) -> np.ndarray:
-    """One model's masks in the section that all panels share: found by painting them as the reference's twin."""
-    # The section depends on reference and prediction together, so the same union must be cut again.
-    stacked = replace(both, reference=np.concatenate([both.reference, one.prediction]),
-                      prediction=np.concatenate([both.prediction, one.prediction]))  # fmt: skip
-    return cross_section(stacked).reference[len(both.reference) :]
 
 
 def _panel(axis: Axes, cut: CrossSection, masks: np.ndarray | None) -> None:
