@@ -69,11 +69,20 @@ def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str,
             for data in setting.sites
         ],
         "plan": setting.plan.to_dict(),
-        "network": setting.network(runs[-1].entry.norm).to_dict(),
+        "network": _networks(setting, runs),
         "train": asdict(study.train),
         "device": runs[-1].device.type,
         "seconds": seconds,
     }
+
+
+def _networks(setting: Setting, runs: Sequence[Run]) -> dict[str, Any]:
+    """The network that all methods train; where their norm layers differ, each method's norm."""
+    network = setting.network(runs[-1].entry.norm).to_dict()
+    norms = {run.entry.name: setting.network(run.entry.norm).norm for run in runs}
+    if len(set(norms.values())) > 1:
+        network["norm"] = ", ".join(f"{name}: {norm}" for name, norm in norms.items())
+    return network
 
 
 def overlays(run: Run, scores: Sequence[Score]) -> list[Overlay]:

@@ -18,7 +18,7 @@ from FedSegCore.federation.rounds import Emit, conclude, federate
 from FedSegCore.federation.store import ServerStore
 from FedSegCore.inference.modelfile import load_model
 from FedSegCore.learning.precision import settled
-from FedSegCore.methods.registry import named
+from FedSegCore.methods.registry import Named, named
 from FedSegCore.report.scores import Score, read_scores, write_scores
 from FedSegCore.setting import SiteData, read_setting
 from FedSegCore.simulation.announcing import Announced, LedgerNews
@@ -65,6 +65,7 @@ def simulate(
     emit("progress", stage="data", value=0.0, message="Reading and preparing the cases", eta_s=None)
     setting = read_setting(study, like=header)
     entries = [named(method, study.method_options) for method in study.methods]
+    _tell_of_norms(study, entries, emit)
     here = workers == 1 or any(entry.pooled for entry in entries)
     trained = [data for data in setting.sites if data.site.role != "outside"] if here else []
     cache = read_cache(setting, trained, setting.sites)
@@ -93,6 +94,18 @@ def simulate(
     seconds = sum(line["seconds"] for run in runs for line in read_lines(run.folder / "rounds.jsonl"))
     report(setting, runs, out, scores=scores, seconds=seconds)
     return summary(out, folders)
+
+
+def _tell_of_norms(study: Study, entries: Sequence[Named], emit: Emit) -> None:
+    """Say so where methods that are compared do not train the same network."""
+    norms = {entry.name: study.network.norm or entry.norm for entry in entries}
+    if len(set(norms.values())) > 1:
+        told = ", ".join(f"{name} {norm}" for name, norm in norms.items())
+        emit(
+            "warning",
+            message=f"The methods have different norm layers by default ({told}): part of any difference is theirs.",
+            fix='Give [network] norm = "batch" or "instance" to compare the methods alone.',
+        )
 
 
 def is_finished(out: Path, folders: Sequence[Path]) -> bool:

@@ -285,3 +285,13 @@ def test_regions_that_overlap_are_trained_scored_and_painted_outer_first(tmp_pat
     assert (painted == 1).any() and (painted == 2).any(), "neither region hides the other"
     volumes_ml = told.result["summary"]["volumes_ml"][str(target)]
     assert volumes_ml["Whole"] > (painted == 2).sum() * 0.008, "a region's volume counts what lies within it"
+
+
+def test_methods_that_differ_in_their_norm_layers_are_told_apart(tmp_path: Path) -> None:
+    study = write_study(tmp_path, head='methods = ["fedavg", "fedbn"]')
+    outcome = fedseg("simulate", study, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome
+    warnings = [event["message"] for event in outcome.events if event["event"] == "warning"]
+    assert any("fedavg instance, fedbn batch" in message for message in warnings)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "fedavg: instance, fedbn: batch" in page
