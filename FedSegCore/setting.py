@@ -121,7 +121,7 @@ def read_setting(study: Study, *, like: ModelHeader | None = None) -> Setting:
     }
     plan, depth = (like.plan, like.network.depth) if like else _plan(study, list(passports.values()))
     values = dict(like.labels) if like else label_values([_renamed(data) for data in sites], labels)
-    overlapping = any(
+    overlapping = (like is not None and like.overlapping) or any(
         data.dataset.labels.overlapping(data.annotation.groups) for data in sites if data.site.name in members
     )
     setting = Setting(study, labels, values, overlapping, inputs, plan, depth, sites, passports)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from FedSegCore.data.phantom import STYLES, write_phantom_dataset
+from FedSegCore.data.plan import Plan
 from FedSegCore.errors import DataError, FedSegError, StudyError
 from FedSegCore.idle import refuse_idle
+from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.learning.train import Training
+from FedSegCore.nets.unet import Network
 from FedSegCore.setting import read_setting
 from FedSegCore.study import NetworkTable, PlanTable, Study, StudySite, parse_study, read_study
 
@@ -379,3 +383,18 @@ def test_the_example_studies_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDSEG_DATA", "/images")
     for path in sorted((PROJECT_ROOT / "Resources" / "studies").glob("*.toml")):
         assert read_study(path).sites, path
+
+
+def test_a_study_that_goes_on_from_a_model_of_overlapping_structures_keeps_them_so(tmp_path: Path) -> None:
+    write_phantom_dataset(tmp_path / "north", cases=2, seed=0, style=STYLES["mr"], shape=(16, 16, 16))
+    plan = Plan(3, spacing_mm=(2.0, 2.0, 2.0), patch=(16, 16, 16))
+    network = Network(channels=(4, 8))
+    model = ModelHeader(
+        "s", "fedavg", "global", (("Liver", 1), ("Kidney", 2)), ("Liver", "Kidney"), True, (("MR",),), ("MR",),
+        plan, network,
+    )  # fmt: skip
+    study = Study(
+        "s", ("local",), (StudySite("north", tmp_path / "north"),), network=NetworkTable(channels=(4, 8))
+    )
+    assert read_setting(study, like=model).overlapping
+    assert not read_setting(study, like=replace(model, overlapping=False)).overlapping
