@@ -19,7 +19,7 @@ from FedSegCore.report.page import write_report
 from FedSegCore.report.scores import Score
 from FedSegCore.setting import Setting
 from FedSegCore.simulation.run import Run
-from FedSegCore.simulation.scoring import Row, score_model
+from FedSegCore.simulation.scoring import measure
 
 
 def report(
@@ -107,18 +107,15 @@ def _overlay(run: Run, title: str, site: str, case: str, *, kind: str) -> Overla
     path = model_path(run, kind, site)
     data = next(data for data in run.setting.sites if data.site.name == site)
     test = next(test for test in run.cache.test[site] if test.name == case)
-    row = Row(run.study.name, run.entry.name, run.seed, run.study.rounds, kind, "")
-    model = load_model(path, run.device)
-    rows, _, prediction = next(score_model(model, run.setting, data, [test], row=row))
-    dices = [one.dice for one in rows if one.dice == one.dice]
+    [measured] = measure(load_model(path, run.device), run.setting, data, [test])
     return Overlay(
         title=title,
         site=site,
         case=case,
-        dice=float(np.mean(dices)) if dices else float("nan"),
+        dice=measured.dice,
         image=test.scan,
         reference=test.reference,
-        prediction=prediction,
+        prediction=measured.prediction,
         labels=run.setting.labels,
         spacing_mm=test.spacing_mm,
         orientation="".join(nib.orientations.aff2axcodes(test.geometry.affine)),

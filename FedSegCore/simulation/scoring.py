@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,7 @@ from FedSegCore.data.geometry import Geometry
 from FedSegCore.data.reading import read_labelled_case
 from FedSegCore.inference.modelfile import Model
 from FedSegCore.inference.segment import segment_prepared
-from FedSegCore.learning.metrics import score_case
-from FedSegCore.report.scores import Score
+from FedSegCore.learning.metrics import CaseScore, score_case
 from FedSegCore.setting import Setting, SiteData
 
 
@@ -54,60 +54,46 @@ def _read(setting: Setting, data: SiteData, case: Case) -> TestCase:
     return TestCase(case.name, read.image, read.geometry, scan, read.structures, (x, y, z))
 
 
-@dataclass(frozen=True)
-class Row:
-    """What the scores of one model at one site have in common."""
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One test case, segmented by one model and measured.
 
-    study: str
-    method: str
-    seed: int
-    round: int
-    model: str
-    owner: str
+    Args:
+        scores: of the structures that the site annotates and the model knows.
+        modalities: what the model was given, joined by "+".
+    """
+
+    case: TestCase
+    prediction: Bool[np.ndarray, "l x y z"]
+    scores: tuple[CaseScore, ...]
+    modalities: str
+
+    @property
+    def dice(self) -> float:
+        """The mean Dice over its defined scores; nan without any."""
+        defined = [score.dice for score in self.scores if not math.isnan(score.dice)]
+        return sum(defined) / len(defined) if defined else math.nan
 
 
-def score_model(
-    model: Model, setting: Setting, data: SiteData, cases: Sequence[TestCase], *, row: Row
-) -> Iterator[tuple[list[Score], TestCase, Bool[np.ndarray, "l x y z"]]]:
-    """Score one model on one site's test cases: for each case its rows, itself and the prediction.
+def measure(model: Model, setting: Setting, data: SiteData, cases: Sequence[TestCase]) -> Iterator[Measured]:
+    """Segment one site's test cases with one model and measure them.
 
-    Only structures that the site annotates and the model knows are scored; the model is given only the
-    modalities that its owner trained with.
+    The model is given only the modalities that its owner trained with; a study of one input feeds it always,
+    whatever the modality is called.
     """
     header = model.header
-    fed = [any(name in header.owned for name in choices) for choices in setting.inputs]
-    if len(setting.inputs) == 1:
-        fed = [True]
-    modalities = "+".join(
-        name for name in data.modalities if len(setting.inputs) == 1 or name in header.owned
-    )
+    single = len(setting.inputs) == 1
+    fed = [single or any(name in header.owned for name in choices) for choices in setting.inputs]
+    modalities = "+".join(name for name in data.modalities if single or name in header.owned)
     for case in cases:
         image = case.image * torch.tensor(fed, dtype=torch.float32).view(-1, 1, 1, 1)
         prediction = segment_prepared(model, image, case.geometry)
-        measured = score_case(
+        scores = score_case(
             prediction,
             case.reference,
             labels=setting.labels,
             spacing_mm=case.spacing_mm,
             slices=case.geometry.axes[2] if header.plan.dims == 2 else None,
         )
-        scores = [
-            Score(
-                row.study,
-                row.method,
-                row.seed,
-                row.round,
-                row.model,
-                row.owner,
-                data.site.name,
-                modalities,
-                case.name,
-                one.label,
-                one.dice,
-                one.hd95_mm,
-                one.nsd_1mm,
-            )
-            for one in measured
-            if one.label in data.labels and one.label in header.known
-        ]
-        yield scores, case, prediction
+        kept = tuple(one for one in scores if one.label in data.labels and one.label in header.known)
+        yield Measured(case, prediction, kept, modalities)

@@ -27,7 +27,7 @@ from FedSegCore.simulation.participants import cores, make_transport, server_sit
 from FedSegCore.simulation.publishing import WrittenModel, write_models
 from FedSegCore.simulation.reporting import report
 from FedSegCore.simulation.run import Run, read_cache, read_start
-from FedSegCore.simulation.scoring import Row, score_model
+from FedSegCore.simulation.scoring import Measured, measure
 from FedSegCore.study import NetworkTable, Study
 from FedSegCore.tensors.tensorfile import write_atomic
 
@@ -231,11 +231,28 @@ def score_run(run: Run, models: Sequence[WrittenModel]) -> Iterator[Score]:
         if one.kind == "personal" and one.public:
             continue  # the same model as the one in the site's own folder, which is scored
         model = load_model(one.path, run.device)
-        row = Row(run.study.name, run.entry.name, run.seed, run.study.rounds, one.kind, one.owner)
         for data in _answers_for(run, one.owner):
-            cases = run.cache.test[data.site.name]
-            for scores, _, _ in score_model(model, run.setting, data, cases, row=row):
-                yield from scores
+            for measured in measure(model, run.setting, data, run.cache.test[data.site.name]):
+                yield from _rows(run, one, data, measured)
+
+
+def _rows(run: Run, model: WrittenModel, data: SiteData, measured: Measured) -> Iterator[Score]:
+    for score in measured.scores:
+        yield Score(
+            study=run.study.name,
+            method=run.entry.name,
+            seed=run.seed,
+            round=run.study.rounds,
+            model=model.kind,
+            owner=model.owner,
+            site=data.site.name,
+            modalities=measured.modalities,
+            case=measured.case.name,
+            label=score.label,
+            dice=score.dice,
+            hd95_mm=score.hd95_mm,
+            nsd_1mm=score.nsd_1mm,
+        )
 
 
 def _answers_for(run: Run, owner: str) -> list[SiteData]:

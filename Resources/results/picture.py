@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from FedSegCore.inference.modelfile import load_model
 from FedSegCore.report.overlays import LABEL_COLOURS, CrossSection, Overlay, cross_section
 from FedSegCore.setting import Setting, SiteData, read_setting
-from FedSegCore.simulation.scoring import Row, read_test_cases, score_model
+from FedSegCore.simulation.scoring import measure, read_test_cases
 from FedSegCore.study import read_study
 
 
@@ -50,22 +50,19 @@ def own(run: Path, data: SiteData) -> Path:
 
 def cases(setting: Setting, data: SiteData, model: Path) -> list[Overlay]:
     """Every test case of a site with one model's prediction."""
-    row = Row("", "", 0, 0, "global", "")
     found = []
-    for scores, case, prediction in score_model(
-        load_model(model), setting, data, read_test_cases(setting, data), row=row
-    ):
+    for measured in measure(load_model(model), setting, data, read_test_cases(setting, data)):
+        case = measured.case
         orientation = "".join(nib.orientations.aff2axcodes(case.geometry.affine))
-        dice = float(np.nanmean([score.dice for score in scores]))
         found.append(
             Overlay(
                 "",
                 data.site.name,
                 case.name,
-                dice,
+                measured.dice,
                 case.scan,
                 case.reference,
-                prediction,
+                measured.prediction,
                 setting.labels,
                 case.spacing_mm,
                 orientation,
