@@ -31,25 +31,6 @@ class SampleNorm3d(nn.InstanceNorm3d):
         return _normalise(self, input)
 
 
-def keep_layout(net: nn.Module) -> None:
-    """Replace, in place, every instance norm without statistics by its layout-keeping twin."""
-    twins: dict[type[nn.Module], type[SampleNorm2d] | type[SampleNorm3d]] = {
-        nn.InstanceNorm2d: SampleNorm2d,
-        nn.InstanceNorm3d: SampleNorm3d,
-    }
-    for module in list(net.modules()):
-        for name, child in list(module.named_children()):
-            if (twin := twins.get(type(child))) and not child.track_running_stats:
-                new = twin(child.num_features, eps=child.eps, affine=child.affine)  # type: ignore[arg-type]
-                new.load_state_dict(child.state_dict())
-                setattr(module, name, new)
-
-
-def memory_format(dims: int) -> torch.memory_format:
-    """The layout that convolutions like: channels last."""
-    return torch.channels_last_3d if dims == 3 else torch.channels_last
-
-
 def _normalise(norm: nn.InstanceNorm2d | nn.InstanceNorm3d, input: Tensor) -> Tensor:
     if input.device.type != "cpu":
         return F.instance_norm(input, weight=norm.weight, bias=norm.bias, eps=norm.eps)

@@ -19,7 +19,7 @@ from monai.networks.blocks import Convolution, UnetResBlock, UnetrUpBlock
 from torch import Tensor, nn
 
 from FedSegCore.errors import DataError, StudyError, nearest
-from FedSegCore.nets.norm import keep_layout, memory_format
+from FedSegCore.nets.layout import keep_layout, memory_format
 
 Norm = Literal["instance", "batch"]
 
@@ -183,7 +183,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         net = SegmentationNet(network, dims=dims, in_channels=in_channels, out_channels=out_channels)
-    keep_layout(net)
+        keep_layout(net)
     return net.to(memory_format=memory_format(dims))  # type: ignore[call-overload, no-any-return]
 
 

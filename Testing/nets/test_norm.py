@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from FedSegCore.nets.norm import SampleNorm2d, SampleNorm3d, keep_layout, memory_format
+from FedSegCore.nets.layout import memory_format
+from FedSegCore.nets.norm import SampleNorm2d, SampleNorm3d
 from FedSegCore.nets.parts import norm_keys
 
 PAIRS = {2: (nn.InstanceNorm2d, SampleNorm2d), 3: (nn.InstanceNorm3d, SampleNorm3d)}
@@ -27,18 +28,6 @@ def test_values_and_gradients_are_those_of_torch(dims: int, last: bool, mode: st
         found.append((new, own.grad, norm.weight.grad, norm.bias.grad))
     for slow, quick in zip(*found, strict=True):
         torch.testing.assert_close(quick, slow, rtol=1e-4, atol=1e-4)
-
-
-def test_only_instance_norms_without_statistics_are_replaced_and_tensors_kept() -> None:
-    kept = [nn.BatchNorm3d(3), nn.InstanceNorm3d(3, track_running_stats=True), nn.GroupNorm(1, 3)]
-    inside = nn.Sequential(nn.InstanceNorm2d(3, affine=True))
-    net = nn.Sequential(nn.InstanceNorm3d(3, affine=True), inside, *kept)
-    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
-    keep_layout(net)
-    assert (type(net[0]), type(inside[0])) == (SampleNorm3d, SampleNorm2d)
-    assert list(net)[2:] == kept
-    assert list(net.state_dict()) == list(before)
-    assert all(torch.equal(net.state_dict()[key], tensor) for key, tensor in before.items())
 
 
 def test_the_twins_are_still_norm_layers() -> None:
