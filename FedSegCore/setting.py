@@ -13,7 +13,7 @@ from FedSegCore.data.passport import Passport, make_passport
 from FedSegCore.data.plan import Intensity, Plan
 from FedSegCore.errors import StudyError, nearest
 from FedSegCore.inference.modelfile import ModelHeader
-from FedSegCore.nets.unet import Network, Norm
+from FedSegCore.nets.unet import Network, Norm, default_channels
 from FedSegCore.sharing import refuse_leaks
 from FedSegCore.sitedata import SiteData as SiteData
 from FedSegCore.sitedata import owned_modalities, site_dataset, view_site
@@ -56,9 +56,9 @@ class Setting:
         return tuple(dict.fromkeys([*inputs, *owned]))
 
     def network(self, norm: Norm) -> Network:
-        """The study's network; channels that it does not give double from level to level of the plan's depth."""
+        """The study's network; channels that it does not give follow from the plan's depth."""
         table = self.study.network
-        channels = table.channels or tuple(min(16 * 2**level, 256) for level in range(self.depth))
+        channels = table.channels or default_channels(dims=self.plan.dims, depth=self.depth)
         return Network(kind=table.kind, channels=channels, norm=table.norm or norm)
 
     def settled_study(self, norm: Norm) -> Study:

@@ -146,6 +146,10 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         own = self.personal is not None or self.ditto > 0 or self.finetune > 0 or self.recalibrate
         return own or bool(self.private)
 
+    def local_epochs(self, rounds: int, epochs: int) -> int:
+        """How often a site goes through its cases in a study of `rounds` rounds of `epochs`; Ditto trains twice."""
+        return rounds * epochs * (2 if self.ditto > 0 else 1) + self.finetune
+
     def initialize(self, server: Site, clients: Iterable[ClientInfo]) -> AveragingServer:
         """The shared part of the study's first weights."""
         return AveragingServer(self._shared(algebra.of(server.model), server.model))

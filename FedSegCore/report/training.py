@@ -28,6 +28,7 @@ from FedSegCore.report.tables import duration_text, method_title, plural, size_t
 
 FACTS: Final[Mapping[str, str]] = {
     "rounds": "Rounds",
+    "effort": "Epochs of training",
     "seeds": "Seeds",
     "labels": "Structures",
     "modalities": "Modalities",

@@ -17,6 +17,7 @@ from FedSegCore.report.inputs import ReportInputs
 from FedSegCore.report.overlays import Overlay
 from FedSegCore.report.page import write_report
 from FedSegCore.report.scores import Score
+from FedSegCore.report.tables import method_title
 from FedSegCore.setting import Setting
 from FedSegCore.simulation.run import Run
 from FedSegCore.simulation.scoring import measure
@@ -53,6 +54,7 @@ def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str,
         "methods": list(study.methods),
         "seeds": list(study.seeds),
         "rounds": study.rounds,
+        "effort": _effort(runs),
         "labels": list(setting.labels),
         "modalities": [" or ".join(names) for names in setting.inputs],
         "sites": [
@@ -83,6 +85,16 @@ def _networks(setting: Setting, runs: Sequence[Run]) -> dict[str, Any]:
     if len(set(norms.values())) > 1:
         network["norm"] = ", ".join(f"{name}: {norm}" for name, norm in norms.items())
     return network
+
+
+def _effort(runs: Sequence[Run]) -> str:
+    """Whether the rows compare equal training: the epochs, and so the optimizer steps, that each method takes."""
+    train = runs[0].study.train
+    epochs = {run.entry.name: run.entry.method.local_epochs(run.study.rounds, train.epochs) for run in runs}
+    usual = max(set(epochs.values()), key=list(epochs.values()).count)
+    others = {name: number for name, number in epochs.items() if number != usual}
+    told = f"{usual:,} at each site, in batches of {train.batch_size}"
+    return "; ".join([told, *(f"{method_title(name)} {number:,}" for name, number in others.items())])
 
 
 def overlays(run: Run, scores: Sequence[Score]) -> list[Overlay]:

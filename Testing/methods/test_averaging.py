@@ -588,3 +588,8 @@ def test_nothing_is_kept_on_the_method() -> None:
     method.local_update(AveragingBroadcast(algebra.of(site.model)), None, site, Round(1, 2))
     assert repr(method) == before
     assert not [value for value in vars(method).values() if isinstance(value, Tensor | dict)]
+
+
+def test_ditto_trains_twice_a_round_and_fine_tuning_adds_its_epochs() -> None:
+    plain, ditto, tuned = Averaging(), Averaging(ditto=0.1), Averaging(finetune=3)
+    assert [method.local_epochs(20, 2) for method in (plain, ditto, tuned)] == [40, 80, 43]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from FedSegCore.errors import DataError, StudyError
-from FedSegCore.nets.unet import Network, SegmentationNet, build
+from FedSegCore.nets.unet import Network, SegmentationNet, build, default_channels
 
 TINY = Network(channels=(2, 4, 6))
 
@@ -94,3 +94,9 @@ def test_every_parameter_of_the_network_is_used() -> None:
     net = small(3)
     net(torch.randn(1, 2, 8, 8, 8)).square().sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_default_channels_double_from_level_to_level_and_are_few_where_the_voxels_are_many() -> None:
+    assert default_channels(dims=3, depth=4) == (8, 32, 64, 128)
+    assert default_channels(dims=2, depth=4) == (16, 32, 64, 128)
+    assert default_channels(dims=3, depth=6) == (8, 32, 64, 128, 256, 256)

@@ -216,6 +216,8 @@ def test_several_methods_and_seeds_get_a_folder_each_and_one_table(compared: Pat
     }
     above = {path.name for path in compared.iterdir()}
     assert above == {"runs", "scores.csv", "report.html", "study.json"}
+    page = (compared / "report.html").read_text(encoding="utf-8")
+    assert "Epochs of training" in page and "1 at each site, in batches of 2" in page
 
 
 def test_local_models_stand_among_the_models_and_central_is_one(compared: Path) -> None:

@@ -74,9 +74,11 @@ def test_each_site_trains_with_the_modalities_that_it_owns(tmp_path: Path) -> No
     assert np.array_equal(found["alone"], found["both"])
 
 
-def test_a_study_of_slices_segments_volumes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["fedavg", "iopfl", "segviz"])
+def test_a_study_of_slices_segments_volumes(method: str, tmp_path: Path) -> None:
     rest = ONE_ROUND.replace("patch = [8, 8, 8]", "dims = 2\npatch = [8, 8]")
-    study, out = write_study(tmp_path, [SmallSite("north")], rest=rest), tmp_path / "out"
+    study = write_study(tmp_path, [SmallSite("north")], head=f'method = "{method}"', rest=rest)
+    out = tmp_path / "out"
     assert fedseg("simulate", study, "--out", out).code == 0
     model = out / "models" / "global.safetensors"
     assert read_header(model)["plan"]["dims"] == 2
