@@ -1,4 +1,4 @@
-"""What the server refuses from a site before it touches any state."""
+"""What server and sites refuse from each other before it touches any state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 
 from FedSegCore.errors import UpdateError
 from FedSegCore.tensors.weights import Weights
+
+_FIX = "Use the same study file and FedSeg version at both ends, and look at the data and learning rate."
 
 
 def check_weights(expected: Weights, sent: Weights, *, site: str, round_number: int) -> None:
@@ -16,13 +18,9 @@ def check_weights(expected: Weights, sent: Weights, *, site: str, round_number: 
     """
 
     def refuse(what: str) -> UpdateError:
-        fix = (
-            "Use the same study file and FedSeg version at this site, and look at its data and learning rate."
-        )
-        return UpdateError(what, fix, site=site, round_number=round_number)
+        return UpdateError(what, _FIX, site=site, round_number=round_number)
 
-    for name in sorted(expected.keys() ^ sent.keys()):
-        raise refuse(f'"{name}" was {"not sent" if name in expected else "sent but not asked for"}.')
+    check_names(expected, sent, site=site, round_number=round_number)
     for name, tensor in sent.items():
         wanted = expected[name]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
@@ -30,3 +28,14 @@ def check_weights(expected: Weights, sent: Weights, *, site: str, round_number: 
             raise refuse(f'"{name}" is {found}, expected {right}.')
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise refuse(f'"{name}" holds NaN or Inf.')
+
+
+def check_names(expected: Weights, sent: Weights, *, site: str, round_number: int) -> None:
+    """Refuse weights that have another set of names than `expected`.
+
+    Raises:
+        UpdateError: names the first entry at fault.
+    """
+    for name in sorted(expected.keys() ^ sent.keys()):
+        what = "not sent" if name in expected else "sent but not asked for"
+        raise UpdateError(f'"{name}" was {what}.', _FIX, site=site, round_number=round_number)

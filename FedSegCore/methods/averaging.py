@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from FedSegCore.errors import StudyError, UpdateError
-from FedSegCore.federation.checks import check_weights
+from FedSegCore.federation.checks import check_names, check_weights
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
 from FedSegCore.learning.norms import recalibrate_norms
 from FedSegCore.learning.penalty import distance_penalty
@@ -228,6 +228,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
     ) -> tuple[AveragingClient, AveragingUpdate]:
         """Start from the global shared weights and the site's private ones, train, keep, send the shared."""
         assert site.batches is not None
+        self._accept(message, site, round_number=round.number)
         state = state or AveragingClient(self._private(algebra.of(site.model), site.model))
         algebra.load(site.model, {**state.private, **message.weights})
         trained = train(
@@ -250,12 +251,15 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         dice = self._validate(own if self.personalizes else message.weights, site, round)
         if self.select_best:
             kept = _keep_best(kept, dice)
-        return kept, AveragingUpdate(self._shared(local, site.model), trained.loss, dice)
+        shared = self._shared(local, site.model)
+        check_names(message.weights, shared, site=site.info.name, round_number=round.number)
+        return kept, AveragingUpdate(shared, trained.loss, dice)
 
     def personalize(self, message: AveragingBroadcast, state: AveragingClient | None, site: Site) -> Weights:
         """The site's own model: moving average, Ditto's, or the global one with private parts, then tuned."""
         if not self.personalizes:
             return {}
+        self._accept(message, site, round_number=0)
         state = state or AveragingClient(self._private(algebra.of(site.model), site.model))
         algebra.load(site.model, {**message.weights, **state.private, **(state.best or state.personal)})
         if self.finetune and site.batches is not None:
@@ -271,6 +275,11 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         """The personal model where the site allows it; the private parts where the method needs them."""
         private = state.private if self.publish_private and state is not None else {}
         return Offer(personal if site.publish_personal else {}, private)
+
+    def _accept(self, message: AveragingBroadcast, site: Site, *, round_number: int) -> None:
+        """Refuse a message with other names than the shared ones: a private tensor is nobody's to overwrite."""
+        shared = self._shared(site.model.state_dict(), site.model)
+        check_weights(shared, message.weights, site=site.info.name, round_number=round_number)
 
     def _shared(self, weights: Weights, model: nn.Module) -> dict[str, Tensor]:
         private = private_keys(model, self.private)

@@ -89,6 +89,56 @@ def test_no_private_tensor_is_ever_sent_up_or_down(tmp_path: Path, private: tupl
         assert wire.decode(Offer, data) == Offer() or not wire.decode(Offer, data).private
 
 
+def _one_more(weights: Weights, model: nn.Module) -> dict[str, Tensor]:
+    """What should never come: a norm layer's scale beside the shared weights."""
+    name = min(norm_keys(model))
+    return {**weights, name: torch.full_like(model.state_dict()[name], 99.0)}
+
+
+def _one_less(weights: Weights, model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in weights.items() if name != min(weights)}
+
+
+def _one_broken(weights: Weights, model: nn.Module) -> dict[str, Tensor]:
+    return {**weights, min(weights): torch.full_like(weights[min(weights)], math.nan)}
+
+
+@pytest.mark.parametrize("spoil", [_one_more, _one_less, _one_broken])
+def test_a_site_refuses_a_message_of_other_weights_than_the_shared_ones(
+    spoil: Callable[[Weights, nn.Module], Weights],
+) -> None:
+    method, site = Averaging(private=("norm",)), make_site("a", norm="batch")
+    message = AveragingBroadcast(spoil(method._shared(algebra.of(site.model), site.model), site.model))
+    before = algebra.of(site.model)
+    with pytest.raises(UpdateError, match="site a, round 2"):
+        method.local_update(message, None, site, Round(2, 2))
+    with pytest.raises(UpdateError, match="site a"):
+        method.personalize(message, None, site)
+    assert equal(algebra.of(site.model), before)
+
+
+def test_a_site_sends_no_tensor_that_it_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, site = Averaging(private=("norm",)), make_site("a", norm="batch")
+    message = AveragingBroadcast(method._shared(algebra.of(site.model), site.model))
+    calls: list[int] = []
+
+    def leaky(self: Averaging, weights: Weights, model: nn.Module) -> dict[str, Tensor]:
+        calls.append(1)
+        return dict(weights) if len(calls) > 1 else dict(message.weights)
+
+    monkeypatch.setattr(Averaging, "_shared", leaky)
+    with pytest.raises(UpdateError, match="sent but not asked for"):
+        method.local_update(message, None, site, Round(1, 2))
+
+
+def test_with_a_private_head_the_norm_layers_are_shared_by_name(tmp_path: Path) -> None:
+    run = Federation(tmp_path, Averaging(private=("head",)), two_sites(norm="batch"))
+    run.run()
+    sent = wire.decode(AveragingUpdate, run.wire.up[0][2]).weights.keys()
+    assert norm_keys(run.server.model) <= sent
+    assert not {name for name in sent if part_of(run.server.model)[name] == "head"}
+
+
 @pytest.mark.parametrize("private", [("norm",), ("head",), ("norm", "head")], ids=str)
 def test_after_the_download_shared_tensors_are_equal_and_private_ones_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private: tuple[Any, ...]
