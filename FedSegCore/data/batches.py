@@ -226,7 +226,15 @@ def _parts(case: CachedCase, dims: int) -> Iterator[tuple[Tensor, Tensor, Tensor
 
 
 def _sample(image: Tensor, target: Tensor, annotated: Tensor, *, patch: tuple[int, ...]) -> _Sample:
-    """Pad to the patch, centred: images with each channel's minimum, targets with 0; list the foreground."""
+    """A case or slice, padded to the patch where it is smaller, with its foreground listed."""
+    if any(want > side for want, side in zip(patch, image.shape[1:], strict=True)):
+        image, target = _padded(image, target, patch=patch)
+    centres = tuple(voxels for voxels in map(_centres, target[annotated]) if len(voxels))
+    return _Sample(image, target, annotated, centres)
+
+
+def _padded(image: Tensor, target: Tensor, *, patch: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Grown to the patch, centred: images with each channel's minimum, targets with 0."""
     sides = [max(want, side) for want, side in zip(patch, image.shape[1:], strict=True)]
     starts = [(whole - side) // 2 for whole, side in zip(sides, image.shape[1:], strict=True)]
     inside = tuple(slice(a, a + side) for a, side in zip(starts, image.shape[1:], strict=True))
@@ -234,9 +242,7 @@ def _sample(image: Tensor, target: Tensor, annotated: Tensor, *, patch: tuple[in
     padded[(slice(None), *inside)] = image
     structures = target.new_zeros(len(target), *sides)
     structures[(slice(None), *inside)] = target
-    known = structures[annotated]
-    centres = tuple(voxels for voxels in map(_centres, known) if len(voxels))
-    return _Sample(padded, structures, annotated, centres)
+    return padded, structures
 
 
 def _centres(structure: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, final
 
 import torch
 from torch import Tensor
@@ -20,18 +21,29 @@ from FedSegCore.learning.gin import apply_gin, draw_gin
 from FedSegCore.learning.intensity import apply_intensity, draw_intensity
 from FedSegCore.learning.spatial import SpatialRanges, apply_spatial, draw_spatial
 
-Augment = Callable[[Tensor, torch.Generator, float], Tensor]
+
+@final
+@dataclass(frozen=True)
+class Gin:
+    """The random networks of "gin"; see `learning.gin.draw_gin`."""
+
+    kernels: tuple[int, ...] = (1, 3)
+    balance: bool = False
 
 
-def _gin(image: Tensor, generator: torch.Generator, probability: float) -> Tensor:
-    return apply_gin(image, draw_gin(generator, image.shape, probability=probability))
+Augment = Callable[[Tensor, torch.Generator, float, Gin], Tensor]
 
 
-def _classic(image: Tensor, generator: torch.Generator, probability: float) -> Tensor:
+def _gin(image: Tensor, generator: torch.Generator, probability: float, gin: Gin) -> Tensor:
+    draw = draw_gin(generator, image.shape, probability=probability, kernels=gin.kernels, balance=gin.balance)
+    return apply_gin(image, draw)
+
+
+def _classic(image: Tensor, generator: torch.Generator, probability: float, _: Gin) -> Tensor:
     return apply_intensity(image, draw_intensity(generator, image.shape, probability=probability))
 
 
-def _none(image: Tensor, generator: torch.Generator, probability: float) -> Tensor:
+def _none(image: Tensor, generator: torch.Generator, probability: float, _: Gin) -> Tensor:
     return image
 
 
@@ -46,6 +58,7 @@ def augment(
     probability: float,
     spatial: bool,
     flips: bool = False,
+    gin: Gin | None = None,
 ) -> Batch:
     """A batch as the network is to see it; on the batch's device, drawn on the CPU.
 
@@ -56,6 +69,7 @@ def augment(
         probability: chance of each sample to get new intensities.
         spatial: whether to rotate, scale and translate.
         flips: whether to mirror left to right, half of the samples.
+        gin: the random networks of "gin"; none given: as published.
 
     Raises:
         StudyError: an unknown kind, with the nearest known one.
@@ -66,4 +80,5 @@ def augment(
     if spatial or flips:
         ranges = SpatialRanges(flip_probability=0.5 * flips, probability=0.9 * spatial)
         image, target = apply_spatial(image, target, draw_spatial(generator, image.shape, ranges=ranges))
-    return dataclasses.replace(batch, image=AUGMENTS[kind](image, generator, probability), target=target)
+    image = AUGMENTS[kind](image, generator, probability, gin or Gin())
+    return dataclasses.replace(batch, image=image, target=target)

@@ -11,6 +11,10 @@ TMI 2023 (the operator); FedGIN (its use in a federation). Departures from FedGI
 kernels in a batch (the operator's own code draws them per sample, as the default does here), augments every
 image (here `probability`, so that the network also sees clean images), and channels are not mixed unless
 asked, so that every modality is augmented alone and one that a site lacks stays absent.
+
+`balance` is ours. As published, t comes out weaker or stronger than x by orders of magnitude, so that `a` does not
+say how much of it is in the mix: an image stays as it was or is lost, and one of 3-D images in two hundred has its
+contrast inverted cleanly. Balanced, t gets x's mean and standard deviation before they are mixed.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ class GinDraw:
         shifts: for each layer (R * out,).
         alpha: share of the random network's output in the mix, one a row.
         mix_channels: whether a row holds all channels of a sample or one.
+        balance: whether the random network's output gets the row's mean and standard deviation.
     """
 
     samples: Int[Tensor, " n"]
@@ -47,6 +52,7 @@ class GinDraw:
     shifts: tuple[Tensor, ...]
     alpha: Float[Tensor, " r"]
     mix_channels: bool
+    balance: bool = False
 
     def to(self, device: torch.device) -> GinDraw:
         """The draw on a device, without waiting for the copy."""
@@ -56,6 +62,7 @@ class GinDraw:
             tuple(to_device(shift, device) for shift in self.shifts),
             to_device(self.alpha, device),
             self.mix_channels,
+            self.balance,
         )
 
 
@@ -69,6 +76,7 @@ def draw_gin(
     kernels: Sequence[int] = (1, 3),
     per_sample: bool = True,
     mix_channels: bool = False,
+    balance: bool = False,
 ) -> GinDraw:
     """Draw the random networks for one batch, on the CPU.
 
@@ -81,6 +89,7 @@ def draw_gin(
         per_sample: own kernels for every sample; if not, one set for the batch as in FedGIN's code. The
             mixing share is each sample's own either way.
         mix_channels: let the channels of a sample flow into one another; if not, each is augmented alone.
+        balance: give the random network's output the image's mean and standard deviation before the mix.
     """
     batch, channels, dims = shape[0], shape[1], len(shape) - 2
     samples = torch.nonzero(torch.rand(batch, generator=generator) < probability).flatten()
@@ -96,7 +105,7 @@ def draw_gin(
         weights.append(weight.repeat(copies, *[1] * (dims + 1)))
         shifts.append(torch.randn(sets * outside, generator=generator).repeat(copies))
     alpha = torch.rand(len(samples) * groups, generator=generator)
-    return GinDraw(samples, tuple(weights), tuple(shifts), alpha, mix_channels)
+    return GinDraw(samples, tuple(weights), tuple(shifts), alpha, mix_channels, balance)
 
 
 @torch.no_grad()
@@ -113,7 +122,9 @@ def apply_gin(image: Float[Tensor, "b c *s"], draw: GinDraw) -> Float[Tensor, "b
     rows = chosen if draw.mix_channels else chosen.flatten(0, 1).unsqueeze(1)
     scale = (-1, *[1] * (rows.ndim - 1))
     alpha = draw.alpha.view(scale)
-    mixed = alpha * _random_network(rows, draw) + (1.0 - alpha) * rows
+    new = _random_network(rows, draw)
+    new = _spread_like(new, rows) if draw.balance else new
+    mixed = alpha * new + (1.0 - alpha) * rows
     mixed = mixed * (rows != 0).flatten(2).any(dim=2).view(*rows.shape[:2], *scale[2:])
     renewed = mixed * (_norm(rows) / (_norm(mixed) + _EPSILON)).view(scale)
     return image.index_copy(0, draw.samples, renewed.view_as(chosen).to(image.dtype))
@@ -142,6 +153,13 @@ def _convolve(rows: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
     convolution = F.conv2d if len(sides) == 2 else F.conv3d
     together = rows.reshape(1, -1, *sides)
     return convolution(together, weight, shift, padding=side // 2, groups=count).view(count, -1, *sides)
+
+
+def _spread_like(new: Tensor, rows: Tensor) -> Tensor:
+    """Each row of `new` with the mean and standard deviation that the same row of `rows` has."""
+    axes = tuple(range(1, rows.ndim))
+    centred = (new - new.mean(axes, keepdim=True)) / (new.std(axes, keepdim=True) + _EPSILON)
+    return centred * rows.std(axes, keepdim=True) + rows.mean(axes, keepdim=True)
 
 
 def _norm(rows: Tensor) -> Tensor:

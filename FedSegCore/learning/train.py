@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from FedSegCore.data.batches import Batches
-from FedSegCore.learning.augment import augment
+from FedSegCore.errors import StudyError
+from FedSegCore.learning.augment import Gin, augment
 from FedSegCore.learning.losses import LOSSES
 from FedSegCore.learning.precision import Precision, autocast
 from FedSegCore.tensors.weights import Weights
@@ -41,6 +42,8 @@ class Training:
         threads: CPU threads; 0 takes all cores. Part of what bit-identity is promised for.
         augment: intensity augmentation; none given: the method's own default.
         augment_probability: the share of the cases that intensity augmentation touches.
+        gin_kernels: kernel sides that the random networks of `augment = "gin"` choose from.
+        gin_balance: whether those networks' output is brought to the image's mean and spread before it is mixed in.
         spatial: whether rotation, scaling and translation are applied.
         flips: whether images are mirrored left to right too; wrong where structures have sides.
         validate_every: rounds from one validation to the next; the last round always validates.
@@ -57,9 +60,17 @@ class Training:
     threads: int = 0
     augment: Literal["gin", "classic", "none"] | None = None
     augment_probability: float = 0.5
+    gin_kernels: tuple[int, ...] = (1, 3)
+    gin_balance: bool = False
     spatial: bool = True
     flips: bool = False
     validate_every: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.gin_kernels or any(side < 1 or side % 2 == 0 for side in self.gin_kernels):
+            raise StudyError(
+                f"gin_kernels is {list(self.gin_kernels)}, expected odd numbers.", "The paper has [1, 3]."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +134,7 @@ def train(
                 probability=training.augment_probability,
                 spatial=training.spatial,
                 flips=training.flips,
+                gin=Gin(training.gin_kernels, training.gin_balance),
             )
             total += step(model, adamw, moved.image, moved.target, moved.annotated,
                           training=training, penalty=penalty)  # fmt: skip

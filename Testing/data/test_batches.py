@@ -109,6 +109,12 @@ def test_padding_is_centred_and_holds_each_channels_minimum_and_no_structure() -
     assert batch.target.sum() == two.target.sum()
 
 
+def test_a_case_that_holds_the_patch_is_not_copied() -> None:
+    case = cached((8, 9, 10))
+    made = Batches([case], patch=(8, 8, 8), batch_size=1, dims=3)
+    assert made._samples[0].image is case.image and made._samples[0].target is case.target
+
+
 def test_every_position_of_a_patch_is_drawn() -> None:
     batches = Batches([cached((6, 4, 4), spot=None)], patch=(4, 4, 4), batch_size=1, dims=3)
     starts = {float(epoch(batches, seed)[0].image.min()) for seed in range(40)}
