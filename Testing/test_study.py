@@ -147,6 +147,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"labels": ["a", "a"]}, "named twice"),
     ({"outside_models": ["routed"]}, "cannot be scored with"),
     ({"train": {"batch_size": 0}}, "batch_size is 0"),
+    ({"train": {"gin_kernels": [2]}}, "gin_kernels"),
+    ({"train": {"gin_kernels": []}}, "gin_kernels"),
     ({"train": {"epochs": 0}}, "epochs is 0"),
     ({"train": {"learning_rate": 0.0}}, "learning_rate is 0.0"),
     ({"train": {"learning_rate": -1.0}}, "learning_rate is -1.0"),
@@ -222,6 +224,7 @@ def test_the_digest_depends_on_what_the_results_depend_on_only() -> None:
     base = parse()
     assert parse().digest() == base.digest()
     assert parse(min_sites=1, round_timeout=5.0).digest() == base.digest()
+    assert parse(baseline="fedavg", stand_in="One hospital for two.").digest() == base.digest()
     for keys in ({"rounds": 3}, {"seed": 1}, {"train": {"epochs": 2}}, {"method_options": {"mu": 1.0}}):
         assert parse(**keys).digest() != base.digest()
     elsewhere = [{"name": "north", "data": "north"}, {"name": "south", "data": "elsewhere"}]
@@ -237,6 +240,27 @@ def test_the_digest_is_the_same_wherever_the_command_is_called_from(
     assert parse_study(raw(), tmp_path).digest() == here
     monkeypatch.chdir(tmp_path / "sub")
     assert parse_study(raw(), Path("..")).digest() == here
+
+
+@pytest.mark.parametrize(
+    "baseline",
+    ["local", "fedbn", "fedbn/personal", "fedavg/global", "segviz/global", "central", "ditto/personal"],
+)
+def test_the_baseline_is_a_method_of_the_study_or_one_of_its_models(baseline: str) -> None:
+    methods = ["local", "central", "fedavg", "fedbn", "ditto", "segviz"]
+    assert parse(method=None, methods=methods, baseline=baseline).baseline == baseline
+
+
+@pytest.mark.parametrize(
+    ("baseline", "meant"),
+    [("fedavgg", '"fedavg"'), ("fedavg/globl", '"fedavg/global"'), ("fedbn/global", '"fedbn/personal"'),
+     ("fedprox", '"fed'), ("local/local", '"local"'), ("", "fedavg/global")],
+)  # fmt: skip
+def test_a_baseline_that_the_study_does_not_make_is_refused_with_the_nearest(
+    baseline: str, meant: str
+) -> None:
+    error = refused(method=None, methods=["local", "fedavg", "fedbn"], baseline=baseline)
+    assert f'no model "{baseline}"' in error.message and meant in error.fix
 
 
 VALUES = st.none() | st.booleans() | st.integers(-2, 5) | st.floats() | st.text(max_size=4) | st.lists(

@@ -22,6 +22,7 @@ OPEN_INPUTS = st.fixed_dictionaries(
         "channels": st.integers(1, 3),
         "per_sample": st.booleans(),
         "mix_channels": st.booleans(),
+        "balance": st.booleans(),
         "scale": st.sampled_from([1e-3, 1.0, 1e3]),
     }
 )
@@ -44,7 +45,8 @@ def with_alpha(draw: GinDraw, alpha: float) -> GinDraw:
 def case(inputs: dict[str, object]) -> tuple[Tensor, GinDraw]:
     batch, channels, dims, seed = (int(str(inputs[key])) for key in ("batch", "channels", "dims", "seed"))
     image = images(batch, channels, dims=dims, seed=seed) * float(str(inputs["scale"]))
-    draw = drawn(image, seed, per_sample=inputs["per_sample"], mix_channels=inputs["mix_channels"])
+    kinds = {key: inputs[key] for key in ("per_sample", "mix_channels", "balance")}
+    draw = drawn(image, seed, **kinds)
     return image, draw
 
 
@@ -208,3 +210,39 @@ def test_gin_runs_on_the_meta_device(per_sample: bool, probability: float) -> No
 def test_low_precision_images_keep_their_type() -> None:
     image = images().to(torch.bfloat16)
     assert apply_gin(image, drawn(image)).dtype == torch.bfloat16
+
+
+def blurred(seed: int = 0) -> Tensor:
+    """A smooth volume, as images are, of mean 0 and standard deviation 1."""
+    noise = torch.randn(1, 1, 18, 18, 18, generator=torch.Generator().manual_seed(seed))
+    smooth = F.avg_pool3d(noise, 5, stride=1)
+    return (smooth - smooth.mean()) / smooth.std()
+
+
+def similarity(image: Tensor, **options: object) -> Tensor:
+    """The correlation of an image with each of 200 augmented copies of it."""
+    copies = image.expand(200, *image.shape[1:]).contiguous()
+    new = apply_gin(copies, drawn(copies, 1, **options))
+    return torch.stack([torch.corrcoef(torch.stack([image.flatten(), one.flatten()]))[0, 1] for one in new])
+
+
+def test_balanced_the_random_network_has_the_images_mean_and_spread() -> None:
+    image = 3.0 * images(4, 2) + 1.0
+    new = apply_gin(image, with_alpha(drawn(image, balance=True, kernels=(1,)), 1.0))
+    for found, wanted in zip(new.flatten(0, 1), image.flatten(0, 1), strict=True):
+        assert float(found.mean()) == pytest.approx(float(wanted.mean()), rel=0.02)
+        assert float(found.std()) == pytest.approx(float(wanted.std()), rel=0.02)
+
+
+def test_balanced_networks_invert_contrast_twice_as_often() -> None:
+    """Why `balance` is there: what a CT site must learn of an MR site is mostly contrast the other way round."""
+    plain, balanced = (similarity(blurred(), kernels=(1,), balance=balance) for balance in (False, True))
+    inverted = [float((one < -0.8).float().mean()) for one in (plain, balanced)]
+    assert inverted[1] > 2.0 * inverted[0] > 0.0
+
+
+def test_balanced_a_constant_image_stays_finite_and_a_channel_of_zeros_zero() -> None:
+    image = torch.cat([torch.full((2, 1, 4, 5, 6), 2.0), torch.zeros(2, 1, 4, 5, 6)], dim=1)
+    new = apply_gin(image, drawn(image, balance=True))
+    assert torch.isfinite(new).all()
+    assert torch.equal(new[:, 1], image[:, 1])
