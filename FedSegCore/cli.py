@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.error(error.message, error.fix)
         return error.exit_code
     except KeyboardInterrupt:
-        console.error("Interrupted.", "What was finished is on disk; simulate goes on with --resume.")
+        console.error("Interrupted.", _GOING_ON.get(_verb_of(words) or "", "Run the command again."))
         return 1
     except BrokenPipeError:
         # Whoever read the output has stopped, as `| head` does; nobody is left to be told.
@@ -62,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.error(*_unforeseen(error))
         return 1
 
+
+_GOING_ON = {
+    "simulate": "What was finished is on disk; simulate goes on with --resume.",
+    "train": "What was finished is on disk; train goes on with --resume.",
+    "demo": "What was finished is on disk; `fedseg simulate DIR/hospitals/study.toml --out DIR --resume` goes on.",
+}
+"""What can be done after Ctrl-C, where it is not to begin again."""
 
 _TRACEBACK = "FEDSEG_TRACEBACK"
 """Set to anything, an unforeseen error is shown with where it came from."""
@@ -118,10 +125,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--study", type=Path, metavar="STUDY.toml", help="take plan, network and training from it"
     )
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    train.add_argument("--resume", action="store_true", help="go on in DIR, or start in an empty one")
 
     segment = _verb(verbs, "segment", "segment images with a published model")
     segment.add_argument(
-        "images", nargs="*", type=Path, metavar="IMAGE", help="image, DICOM folder, or folder of images"
+        "images",
+        nargs="*",
+        type=Path,
+        metavar="IMAGE",
+        help="image, DICOM folder, or folder of images, where CASE_0000, CASE_0001, ... are one case's channels",
     )
     segment.add_argument("--image", action="append", default=[], metavar="MODALITY=FILE", dest="channels",
                          help="one channel of one case; may be repeated")  # fmt: skip
@@ -134,8 +146,8 @@ def make_parser() -> argparse.ArgumentParser:
         "predictions",
         type=Path,
         metavar="PREDICTIONS",
-        help="file or folder; a .seg.nrrd is compared by its segments' names, any other file by the values that "
-        "the dataset.json beside LABELS gives to the structures",
+        help="file or folder; what `fedseg segment` wrote is compared by its structures' names, any other file by "
+        "the values that the dataset.json beside LABELS gives to them",
     )
     evaluate.add_argument(
         "labels",
@@ -144,8 +156,18 @@ def make_parser() -> argparse.ArgumentParser:
         help="file or folder; of two folders each reference needs a prediction",
     )
     evaluate.add_argument("--csv", type=Path, metavar="FILE")
+    evaluate.add_argument(
+        "--study", type=Path, metavar="STUDY.toml", help="score the structures of this study"
+    )
+    evaluate.add_argument("--site", metavar="NAME", help="the site of the study that the references are of")
+    evaluate.add_argument(
+        "--slices",
+        choices=("1", "2", "3", "none"),
+        help="the files' axis that is a list of slices, so that surfaces are measured in the slices, or none; "
+        "default: as the segmentations say, else none",
+    )
 
-    info = _verb(verbs, "info", "what a model, checkpoint, study or dataset is")
+    info = _verb(verbs, "info", "what a model, checkpoint, study, dataset or image is")
     info.add_argument("file", type=Path, metavar="FILE")
     return parser
 
@@ -162,7 +184,11 @@ def _verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, text: str) ->
 
 
 def _known_verb(words: list[str]) -> list[str]:
-    verb = next((word for word in words if not word.startswith("-")), None)
+    verb = _verb_of(words)
     if verb is not None and verb not in VERBS:
         raise UsageError(f'Unknown verb "{verb}".', nearest(verb, VERBS))
     return words or ["--help"]
+
+
+def _verb_of(words: list[str]) -> str | None:
+    return next((word for word in words if not word.startswith("-")), None)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from FedSegCore.console import Console
 from FedSegCore.data.check import check_dataset
 from FedSegCore.errors import DataError
+from FedSegCore.progress import Reading
 from FedSegCore.setting import Setting, read_setting
 from FedSegCore.sharing import trained_twice
 from FedSegCore.study import Study, StudySite
@@ -12,9 +15,11 @@ from FedSegCore.study import Study, StudySite
 
 def dry_run(study: Study, console: Console) -> int:
     """Check every site's data and the whole study; exit 1 where a site's data hold errors."""
-    errors = sum(_tell_problems(site, console) for site in study.sites)
+    members = sum(site.role != "outside" for site in study.sites)
+    reading = Reading(console.emit, datasets=len(study.sites) + members * study.plan.auto)
+    errors = sum(_tell_problems(site, console, reading.dataset(site.name)) for site in study.sites)
     try:
-        setting = read_setting(study)
+        setting = read_setting(study, progress=reading.dataset)
     except DataError:
         if not errors:
             raise
@@ -27,9 +32,9 @@ def dry_run(study: Study, console: Console) -> int:
     return 1 if errors else 0
 
 
-def _tell_problems(site: StudySite, console: Console) -> int:
+def _tell_problems(site: StudySite, console: Console, progress: Callable[[float], None]) -> int:
     """Tell what is wrong with one site's data; returns the number of errors."""
-    problems = check_dataset(site.data, modalities=site.modalities)
+    problems = check_dataset(site.data, modalities=site.modalities, progress=progress)
     for problem in problems:
         file = str(site.data / problem.file)
         console.emit(

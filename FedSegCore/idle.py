@@ -1,47 +1,92 @@
-"""Keys of a study that change nothing: most likely a slip, so they are refused."""
+"""Keys of a study that change nothing or name what it does not make: most likely a slip, so they are refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from FedSegCore.errors import StudyError, nearest
-from FedSegCore.methods.registry import METHODS, heeds, named
+from FedSegCore.learning.train import Training
+from FedSegCore.methods.registry import LIKE, METHODS, Named, base_of, heeds, named
 
 
-def refuse_idle(methods: tuple[str, ...], options: Mapping[str, Any], *, norm: str | None) -> None:
-    """See that every method option reaches a method of the study.
+def refuse_idle(
+    methods: tuple[str, ...], options: Mapping[str, Any], *, norm: str | None, training: Training
+) -> None:
+    """See that every method option and every key of augmentation reaches a method of the study.
 
     Args:
         methods: the methods that the study runs.
         options: its `[method_options]`.
         norm: the norm that its `[network]` gives; none: each method's own.
+        training: its `[train]`.
 
     Raises:
         StudyError: a table of a method that is not run, an option that no method of the study heeds,
-            `recalibrate` where there is no batch norm.
+            `recalibrate` where there is no batch norm, keys of "gin" where nothing is augmented so.
     """
     for key, value in options.items():
-        if key in METHODS:
-            _check_own(key, value, methods)
-        elif not any(heeds(name, key) for name in methods):
+        if key in METHODS or isinstance(value, Mapping):
+            _check_own(key, value, methods, base_of(key, options))
+        elif not any(heeds(base_of(name, options), key) for name in methods):
             raise _idle(f'"{key}" in [method_options]', methods)
-    _check_recalibration(methods, options, norm)
+    entries = [named(name, options) for name in methods]
+    _check_recalibration(entries, norm)
+    _check_gin(entries, training)
 
 
-def _check_own(name: str, options: Mapping[str, Any], methods: tuple[str, ...]) -> None:
+def refuse_unknown_baseline(baseline: str, methods: tuple[str, ...], options: Mapping[str, Any]) -> None:
+    """See that the report can compare with the baseline that a study names.
+
+    Raises:
+        StudyError: no method of the study makes a model of that name; names the nearest.
+    """
+    made = {name: models_of(named(name, options)) for name in methods}
+    known = [*methods, *(f"{name}/{model}" for name in methods for model in made[name] if model != name)]
+    if baseline not in known:
+        of_method = [name for name in known if name.split("/")[0] == baseline.split("/")[0]]
+        raise StudyError(
+            f'The study makes no model "{baseline}" to be its baseline.',
+            nearest(baseline, of_method or known),
+        )
+
+
+def models_of(entry: Named) -> tuple[str, ...]:
+    """What the scores call the models that a method makes."""
+    if entry.pooled:
+        return ("central",)
+    if entry.own == "local":
+        return ("local",)
+    whole = not entry.method.private or entry.method.publish_private
+    return ("global",) * whole + ("personal",) * entry.method.personalizes
+
+
+def _check_own(name: str, options: Mapping[str, Any], methods: tuple[str, ...], base: str) -> None:
     if name not in methods:
         raise StudyError(
             f"[method_options.{name}] is given, but the study does not run {name}.", nearest(name, methods)
         )
     for key in options:
-        if not heeds(name, key):
+        if key != LIKE and not heeds(base, key):
             raise _idle(f'"{key}" in [method_options.{name}]', (name,))
 
 
-def _check_recalibration(methods: tuple[str, ...], options: Mapping[str, Any], norm: str | None) -> None:
+def _check_gin(entries: Sequence[Named], training: Training) -> None:
+    """The random networks' keys are of use to "gin" alone."""
+    augmented = {
+        entry.name: entry.training.get("augment") or training.augment or entry.augment for entry in entries
+    }
+    plain = Training()
+    for key in ("gin_kernels", "gin_balance"):
+        if "gin" not in augmented.values() and getattr(training, key) != getattr(plain, key):
+            raise _idle(f'"{key}" in [train]', tuple(augmented))
+        for entry in entries:
+            if key in entry.training and augmented[entry.name] != "gin":
+                raise _idle(f'"{key}" in [method_options.{entry.name}]', (entry.name,))
+
+
+def _check_recalibration(entries: Sequence[Named], norm: str | None) -> None:
     """Statistics are measured anew for batch norm only."""
-    entries = [named(name, options) for name in methods]
     norms = [norm or entry.norm for entry in entries if entry.method.recalibrate]
     if norms and "batch" not in norms:
         raise StudyError(

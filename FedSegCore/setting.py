@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from FedSegCore.data.autoplan import auto_plan
 from FedSegCore.data.batches import CachedCase, cache_case
 from FedSegCore.data.case import Case, Dataset
-from FedSegCore.data.labels import LabelSet, annotate, label_values
+from FedSegCore.data.labels import annotate, label_values, renamed
 from FedSegCore.data.passport import Passport, make_passport
 from FedSegCore.data.plan import Intensity, Plan
 from FedSegCore.errors import StudyError, nearest
@@ -18,6 +18,9 @@ from FedSegCore.sharing import refuse_leaks
 from FedSegCore.sitedata import SiteData as SiteData
 from FedSegCore.sitedata import owned_modalities, site_dataset, view_site
 from FedSegCore.study import IntensityTable, NetworkTable, PlanTable, Study
+
+Progress = Callable[[str], Callable[[float], None]]
+"""For the name of a site, what is told the finished share of its cases, 0..1, after each of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +76,7 @@ class Setting:
             network=NetworkTable("unet", network.channels, network.norm),
         )
 
-    def cache(self, data: SiteData, cases: Sequence[Case]) -> tuple[CachedCase, ...]:
+    def cache(self, data: SiteData, cases: Iterable[Case]) -> tuple[CachedCase, ...]:
         """Read and prepare cases of a site, once."""
         return tuple(
             cache_case(case, data.dataset, self.plan, data.annotation, channels=data.sources)
@@ -81,11 +84,14 @@ class Setting:
         )
 
 
-def read_setting(study: Study, *, like: ModelHeader | None = None) -> Setting:
+def read_setting(
+    study: Study, *, like: ModelHeader | None = None, progress: Progress | None = None
+) -> Setting:
     """Read every site's dataset.json and agree on structures, inputs and plan.
 
     Args:
         like: a model that the study goes on from: its structures, inputs and plan hold.
+        progress: is told how far the reading of each site's cases for its passport has come.
 
     Raises:
         StudyError: labels or modalities that no site has, a member without training cases, an outside site
@@ -115,12 +121,14 @@ def read_setting(study: Study, *, like: ModelHeader | None = None) -> Setting:
             replace(data.dataset, training=data.training, validation=(), test=()),
             annotation=data.annotation,
             modalities=data.modalities,
+            progress=progress(data.site.name) if progress else None,
         )
         for data in sites
         if data.site.role != "outside" and study.plan.auto
     }
     plan, depth = (like.plan, like.network.depth) if like else _plan(study, list(passports.values()))
-    values = dict(like.labels) if like else label_values([_renamed(data) for data in sites], labels)
+    own = [renamed(data.dataset.labels, data.annotation) for data in sites]
+    values = dict(like.labels) if like else label_values(own, labels)
     overlapping = (like is not None and like.overlapping) or any(
         data.dataset.labels.overlapping(data.annotation.groups) for data in sites if data.site.name in members
     )
@@ -142,14 +150,6 @@ def _study_labels(study: Study, datasets: Mapping[str, Dataset]) -> tuple[str, .
         if label not in found:
             raise StudyError(f'No site annotates "{label}", which the study lists.', nearest(label, found))
     return study.labels
-
-
-def _renamed(data: SiteData) -> LabelSet:
-    """The site's label set under the study's names."""
-    pairs = zip(data.annotation.labels, data.annotation.groups, strict=True)
-    return LabelSet(
-        {label: tuple(sorted(data.dataset.labels.numbers(group))) for label, group in pairs if group}
-    )
 
 
 def _check_intensity(study: Study, modalities: Mapping[str, tuple[str, ...]]) -> None:

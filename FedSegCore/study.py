@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from FedSegCore.errors import StudyError, nearest
-from FedSegCore.idle import refuse_idle
+from FedSegCore.idle import refuse_idle, refuse_unknown_baseline
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import method_names, named
 from FedSegCore.nets.unet import Network
-from FedSegCore.tables import table
+from FedSegCore.tables import plain, table
 
 OUTSIDE_MODELS = ("global",)
 """What outside sites can be scored with so far; routing and its baselines join here."""
+CHANGEABLE = ("min_sites", "round_timeout", "baseline", "stand_in")
+"""What no model and no score depends on."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Study:
         min_sites: how many sites a round needs; none given: all members.
         outside_models: what outside sites are scored with besides their owners' models; none given: `global`.
         labels: the study's structures; none given: the sites' names in the order they first appear.
+        baseline: what the report compares with, a method or method/model; none given: the report chooses.
+        stand_in: why the data stand in for others, in words for the report alone.
     """
 
     name: str
@@ -90,14 +94,16 @@ class Study:
     round_timeout: float = 3600.0
     outside_models: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
+    baseline: str | None = None
+    stand_in: str | None = None
     method_options: Mapping[str, Any] = field(default_factory=dict)
     network: NetworkTable = field(default_factory=NetworkTable)
     plan: PlanTable = field(default_factory=PlanTable)
     train: Training = field(default_factory=Training)
 
     def digest(self) -> str:
-        """A hash of what the results depend on; `min_sites` and `round_timeout` may change on resuming."""
-        facts = {k: v for k, v in asdict(self).items() if k not in ("min_sites", "round_timeout")}
+        """A hash of what the models and scores depend on; all else may change on resuming."""
+        facts = {key: value for key, value in asdict(self).items() if key not in CHANGEABLE}
         for site in facts["sites"]:
             site["data"] = site["data"].resolve()  # the same folder, wherever the command is called from
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
@@ -116,7 +122,7 @@ def read_study(path: Path) -> Study:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not valid TOML: {error}.", "Correct the file there.") from None
     study = parse_study(raw, path.parent)
-    refuse_idle(study.methods, study.method_options, norm=study.network.norm)
+    refuse_idle(study.methods, study.method_options, norm=study.network.norm, training=study.train)
     return study
 
 
@@ -151,18 +157,9 @@ def parse_study(raw: Mapping[str, Any], folder: Path) -> Study:
 
 def study_tables(study: Study) -> dict[str, Any]:
     """The study as tables that `parse_study` reads back, with absolute folders; JSON-able."""
-    tables: dict[str, Any] = _given(asdict(study))
+    tables: dict[str, Any] = plain(asdict(study))
     tables["site"] = tables.pop("sites")
     return tables
-
-
-def _given(value: Any) -> Any:
-    """Nested tables without what is not given."""
-    if isinstance(value, Mapping):
-        return {key: _given(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [_given(item) for item in value]
-    return str(value.resolve()) if isinstance(value, Path) else value
 
 
 def _site(raw: object, folder: Path, place: int) -> StudySite:
@@ -182,6 +179,8 @@ def _check(study: Study) -> None:
     _check_ranges(study)
     for name in study.methods:
         named(name, study.method_options)
+    if study.baseline is not None:
+        refuse_unknown_baseline(study.baseline, study.methods, study.method_options)
     if len(set(study.methods)) < len(study.methods) or len(set(study.seeds)) < len(study.seeds):
         raise StudyError("A method or seed is named twice.", "Name each once.")
     if not study.methods or not study.seeds:
@@ -235,7 +234,7 @@ def _check_ranges(study: Study) -> None:
         "rounds": study.rounds,
         "min_sites": 1 if study.min_sites is None else study.min_sites,
         "epochs": train.epochs,
-        "batch_size": train.batch_size,
+        "batch_size": 1 if train.batch_size is None else train.batch_size,
         "validate_every": train.validate_every,
         **limits,
     }

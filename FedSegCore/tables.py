@@ -39,6 +39,15 @@ def table(kind: type[Table], raw: object, where: str) -> Table:
     return kind(**values)
 
 
+def plain(value: Any) -> Any:
+    """Nested tables as JSON holds them: without what is not given, folders absolute."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value.resolve()) if isinstance(value, Path) else value
+
+
 def coerce(value: object, hint: Any, where: str) -> Any:
     """The value as the type `hint` wants it; lists become tuples and whole numbers may stand for floats.
 

@@ -119,6 +119,26 @@ def test_an_error_is_the_last_json_line() -> None:
     assert outcome.events[-1]["message"] and outcome.events[-1]["fix"]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["simulate", "study.toml", "--out", "x"], "simulate goes on with --resume"),
+        (["train", "x", "--out", "y"], "train goes on with --resume"),
+        (["demo"], "fedseg simulate DIR/hospitals/study.toml --out DIR --resume"),
+        (["check", "x"], "Run the command again"),
+    ],
+)
+def test_ctrl_c_says_how_the_verb_goes_on(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(arguments: Any, console: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"FedSegCore.verbs.{words[0]}.run", run)
+    outcome = fedseg(*words)
+    assert outcome.code == 1 and told in outcome.err and outcome.err.count("\n") == 1
+
+
 def stub_info(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def run(arguments: Any, console: Any) -> int:
         raise error
@@ -130,7 +150,7 @@ def stub_info(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     ("error", "code", "told"),
     [
         (RunError("It broke.", "Mend it."), 1, "It broke. Mend it."),
-        (KeyboardInterrupt(), 1, "--resume"),
+        (KeyboardInterrupt(), 1, "Interrupted. Run the command again."),
         (OSError(28, "No space left on device", "scores.csv"), 2, "scores.csv: No space left on device."),
         (StorageError("scores.csv", OSError(28, "No space left")), 2, "scores.csv could not be written"),
         (MemoryError("4 GiB"), 1, "Memory ran out"),

@@ -368,11 +368,15 @@ IDLE: list[tuple[dict[str, Any], str]] = [
     ({"method": "local", "method_options": {"local": {"mu": 1.0}}}, "not used by local"),
     ({"method": "central", "method_options": {"weighting": "uniform"}}, "not used by central"),
     ({"method_options": {"recalibrate": True}}, "instance norm"),
+    ({"train": {"gin_balance": True}}, '"gin_balance" in [train]'),
+    ({"method_options": {"fedavg": {"gin_kernels": [1]}}}, '"gin_kernels" in [method_options.fedavg]'),
+    ({"method_options": {"mine": {"like": "fedgin"}}}, "does not run mine"),
+    ({"method": "mine", "method_options": {"mine": {"like": "local", "mu": 1.0}}}, '"mu"'),
 ]
 
 
 def refuse(study: Study) -> None:
-    refuse_idle(study.methods, study.method_options, norm=study.network.norm)
+    refuse_idle(study.methods, study.method_options, norm=study.network.norm, training=study.train)
 
 
 @pytest.mark.parametrize(("keys", "message"), IDLE, ids=[str(keys) for keys, _ in IDLE])
@@ -386,6 +390,13 @@ def test_an_option_that_changes_nothing_is_refused(keys: dict[str, Any], message
 def test_an_option_that_one_of_the_methods_uses_is_fine() -> None:
     options = {"form": "heads", "masked": False, "mu": 1.0, "recalibrate": True}
     refuse(parse(method=None, methods=["segviz", "central", "local"], method_options=options))
+
+
+def test_augmentation_that_one_of_the_methods_uses_is_fine() -> None:
+    options = {"central+gin": {"like": "central", "augment": "gin", "gin_kernels": [1]}}
+    methods = ["central", "central+gin"]
+    refuse(parse(method=None, methods=methods, method_options=options, train={"gin_balance": True}))
+    refuse(parse(method="fedgin", train={"gin_balance": True}))
 
 
 def test_an_intensity_rule_of_a_modality_that_no_site_has_is_refused(phantoms: Path) -> None:

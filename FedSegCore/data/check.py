@@ -15,7 +15,8 @@ from FedSegCore.data.case import Case, read_dataset
 from FedSegCore.data.checks_geometry import geometry_problems
 from FedSegCore.data.checks_values import unused_labels, value_problems
 from FedSegCore.data.duplicates import duplicate_problems
-from FedSegCore.data.identifiers import identifier_problems, name_problems
+from FedSegCore.data.identifiers import identifier_problems, name_problems, stated_problems
+from FedSegCore.data.labels import LabelSet
 from FedSegCore.data.listing import JSON_NAME, Listing, read_listing
 from FedSegCore.data.passport import Passport, pool_scans
 from FedSegCore.data.problem import Problem, in_order
@@ -78,9 +79,16 @@ def examine_dataset(
     listing = read_listing(folder)
     chosen = [n for n, name in enumerate(listing.channels) if modalities is None or name in modalities]
     tasks = [(split, case) for split, cases in listing.cases.items() for case in cases]
-    scans = list(_scans(tasks, chosen if listing.channels else None, progress=progress))
+    scans = list(
+        _scans(tasks, chosen if listing.channels else None, labels=listing.labels, progress=progress)
+    )
     names = labels if labels is not None else listing.labels.names if listing.labels is not None else ()
     problems = [*listing.problems, *_case_problems(scans, listing), *duplicate_problems(scans, folder)]
+    problems += stated_problems(
+        listing.licence,
+        labels=listing.labels.names if listing.labels is not None else (),
+        channels=listing.channels,
+    )
     if listing.labels is not None:
         problems += unused_labels(
             scans, listing.labels, names=[n for n in names if n in listing.labels.values]
@@ -99,12 +107,16 @@ def _scans(
     tasks: Sequence[tuple[str, Case]],
     channels: Sequence[int] | None,
     *,
+    labels: LabelSet | None,
     progress: Callable[[float], None] | None,
 ) -> Iterator[CaseScan]:
-    """Reads the cases, a few at a time: unpacking and hashing run outside Python's lock."""
+    """Reads the cases, a few at a time: unpacking and adding up run outside Python's lock."""
+
+    def scanned(task: tuple[str, Case]) -> CaseScan:
+        return scan_case(task[1], split=task[0], labels=labels, channels=channels)
+
     with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
-        results = readers.map(lambda task: scan_case(task[1], split=task[0], channels=channels), tasks)
-        for number, scan in enumerate(results, start=1):
+        for number, scan in enumerate(readers.map(scanned, tasks), start=1):
             yield scan
             if progress is not None:
                 progress(number / len(tasks))

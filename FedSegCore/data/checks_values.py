@@ -71,6 +71,12 @@ def _image_problems(image: ImageScan, name: str, *, modality: str) -> Iterator[P
         message = f"The image is constant: every voxel is {image.minimum:g}."
         yield Problem(name, "error", message, "Export it again, or leave the case out.")
         return
+    if image.is_label:
+        message = "The image is the case's own label map: the same file, or the same voxels."
+        yield Problem(
+            name, "error", message, "Correct the case's `image` in dataset.json, or export it again."
+        )
+        return
     if image.wrapped:
         message = (
             "Many values lie near 65535 and none below: negative numbers stored as unsigned 16-bit ones."

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from FedSegCore.data.fingerprint import Fingerprint
 from FedSegCore.data.problem import Problem, shown
 from FedSegCore.data.scan import CaseScan, ImageScan
 
 
 def duplicate_problems(scans: Sequence[CaseScan], folder: Path) -> Iterator[Problem]:
-    """Names that stand twice, and files with the same voxels whatever their names and headers."""
+    """Names that stand twice, and files with the same picture whatever their names, headers and storage."""
     yield from _same_name(scans, folder)
     yield from _same_picture(scans, folder)
 
@@ -35,15 +36,18 @@ def _same_name(scans: Iterable[CaseScan], folder: Path) -> Iterator[Problem]:
 
 
 def _same_picture(scans: Iterable[CaseScan], folder: Path) -> Iterator[Problem]:
-    first: dict[str, tuple[CaseScan, ImageScan]] = {}
+    kept: dict[tuple[int, ...], list[tuple[CaseScan, ImageScan, Fingerprint]]] = {}
     for scan in scans:
         for image in scan.images:
-            if image is None or image.minimum == image.maximum:
+            if image is None or image.fingerprint is None:
                 continue
-            before, other = first.setdefault(image.digest, (scan, image))
-            if other is image or (before is not scan and before.case.name == scan.case.name):
-                continue
-            yield _twin(scan, image, before, other, folder=folder)
+            own = image.fingerprint
+            earlier = kept.setdefault(own.sides, [])
+            twin = next((one for one in earlier if own.shows_the_same(one[2])), None)
+            if twin is None:
+                earlier.append((scan, image, own))
+            elif twin[0] is scan or twin[0].case.name != scan.case.name:
+                yield _twin(scan, image, twin[0], twin[1], folder=folder)
 
 
 def _twin(scan: CaseScan, image: ImageScan, before: CaseScan, other: ImageScan, *, folder: Path) -> Problem:
@@ -54,8 +58,12 @@ def _twin(scan: CaseScan, image: ImageScan, before: CaseScan, other: ImageScan, 
         return Problem(name, "warning", message, "Give each channel its own file.")
     if before.split == scan.split:
         message = (
-            f"The image is the same as {twin}, voxel by voxel: one patient counts twice in {scan.split}."
+            f"The image shows the same as {twin}, up to turned axes and rescaled intensities: one patient counts "
+            f"twice in {scan.split}."
         )
         return Problem(name, "warning", message, "Leave one of the two cases out.")
-    message = f"The image stands in {scan.split} and, as {twin}, in {before.split}: a leak, voxel by voxel."
+    message = (
+        f"The image stands in {scan.split} and, as {twin}, in {before.split}, up to turned axes and rescaled "
+        "intensities: a leak."
+    )
     return Problem(name, "error", message, f"Leave the case out of {before.split} or of {scan.split}.")

@@ -1,13 +1,14 @@
-"""Traces of a person in file names and headers: names, dates, hospital numbers.
+"""Traces of a person in file names, headers and dataset.json: names, dates, hospital numbers.
 
-FedSeg sends none of this, but local results and score tables carry case names on, so somebody should look.
+FedSeg sends no file name and no header, but local results and score tables carry case names on; licence,
+label and channel names do leave the site. So somebody should look.
 Cautious on purpose: what could as well be a scanner, a software version or a pseudonym is let pass.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from FedSegCore.data.io import image_stem
@@ -21,6 +22,7 @@ _DATE = re.compile(
 )
 _CARETS = re.compile(r"(?<![A-Za-z0-9^])[^\W\d_]{2,}\^[^\W\d_]{2,}")
 _COMMA = re.compile(r"(?<![A-Za-z])[A-Z][A-Za-z'-]+, ?[A-Z][a-z]+(?![A-Za-z])")
+_TITLE = re.compile(r"\b(?:Dr|Prof|Mrs?|Ms|Frau|Herr)\.? [A-Z]")
 _NUMBER_WORD = re.compile(
     r"(?i)(?<![a-z])(?:mrn|ssn|dob|nhs|patient[-_ .]?(?:id|name|nr|no)|pat[-_]?id|accession(?:[-_ .]?n[or])?)"
     r"[-_ .:=#\"']*[a-z]{0,3}\d{3,}"
@@ -68,6 +70,9 @@ _GIVEN_NAMES = frozenset(
 _FILE_FIX = (
     "Rename it to a pseudonym such as case_001 (and in dataset.json); keep the key outside this folder."
 )
+_STATED_FIX = (
+    "It leaves the site with the join message and the models; write it without that in dataset.json."
+)
 _HEADER_FIX = "Anonymise the file's header, for instance by converting it again without these fields."
 
 
@@ -94,10 +99,31 @@ def name_problems(path: Path, folder: Path) -> Iterator[Problem]:
             yield Problem(name, "warning", f'The file name seems to hold {trace}: "{part}".', _FILE_FIX)
 
 
+def stated_problems(licence: str, *, labels: Sequence[str], channels: Sequence[str]) -> Iterator[Problem]:
+    """What the texts of dataset.json that leave the site tell about a person.
+
+    A comma between two capitalised words is no sign here: "Kidney, Left" is a label, not a patient.
+    """
+    stated = [
+        ("licence", licence),
+        *(("label", one) for one in labels),
+        *(("channel", one) for one in channels),
+    ]
+    for what, text in stated:
+        named = _TITLE.search(text) or _CARETS.search(text)
+        trace = "a person's name" if named else _number_or_date(text) or _person(text)
+        if trace:
+            yield Problem(
+                "dataset.json", "warning", f'The {what} seems to hold {trace}: "{text}".', _STATED_FIX
+            )
+
+
 def text_trace(text: str) -> str:
     """What free text seems to tell about a person, "" where nothing."""
-    if _CARETS.search(text) or _COMMA.search(text):
-        return "a person's name"
+    return "a person's name" if _CARETS.search(text) or _COMMA.search(text) else _number_or_date(text)
+
+
+def _number_or_date(text: str) -> str:
     if _NUMBER_WORD.search(text):
         return "a patient or accession number"
     return "a date (of birth or examination)" if _DATE.search(text) else ""

@@ -7,23 +7,28 @@ lies on exactly the grid of the image that it belongs to, and appears whole or n
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from FedSegCore.data.imagefiles import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from FedSegCore.data.imagefiles import NIFTI_SUFFIXES as NIFTI_SUFFIXES
+from FedSegCore.data.imagefiles import find_images as find_images
+from FedSegCore.data.imagefiles import image_stem as image_stem
+from FedSegCore.data.imagefiles import image_suffix as image_suffix
+from FedSegCore.data.imagefiles import is_dicom_folder
 from FedSegCore.data.volume import Volume, checked_affine
 from FedSegCore.errors import DataError, FedSegError, StorageError
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-ITK_SUFFIXES = (".seg.nrrd", ".nrrd", ".mha", ".mhd")
-IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
-"""Known image files; a folder with a DICOM series is an image too."""
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
-_DICOM_MAGIC_OFFSET = 128
+LEGEND_KEY = "FedSeg"
+"""Where a label map's legend stands among a header's keys; see `FedSegCore.data.legend`."""
 
 
 @final
@@ -42,48 +47,6 @@ class Header:
     dtype: np.dtype
 
 
-def image_suffix(path: Path) -> str:
-    """The known suffix of a file name (".seg.nrrd" rather than ".nrrd"), or ""."""
-    name = path.name.lower()
-    return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), "")
-
-
-def image_stem(path: Path) -> str:
-    """An image's name without its known suffix; a DICOM folder's own name."""
-    suffix = image_suffix(path)
-    return path.name[: -len(suffix)] if suffix else path.name
-
-
-def is_dicom_folder(path: Path) -> bool:
-    """Whether a folder directly holds at least one DICOM file."""
-    return path.is_dir() and any(_is_dicom_file(one) for one in sorted(path.iterdir()))
-
-
-def _is_dicom_file(path: Path) -> bool:
-    if not path.is_file() or path.name.startswith(".") or image_suffix(path):
-        return False
-    if path.suffix.lower() == ".dcm":
-        return True
-    with path.open("rb") as file:
-        return file.read(_DICOM_MAGIC_OFFSET + 4)[_DICOM_MAGIC_OFFSET:] == b"DICM"
-
-
-def find_images(folder: Path) -> list[Path]:
-    """The images directly inside a folder, sorted by name: image files and folders with a DICOM series.
-
-    A folder that is itself a DICOM series is the one image found. Hidden files are left out.
-
-    Raises:
-        DataError: the folder does not exist.
-    """
-    if not folder.is_dir():
-        raise DataError(f"The folder {folder} does not exist.", "Check the path.")
-    if is_dicom_folder(folder):
-        return [folder]
-    visible = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    return [path for path in visible if (path.is_file() and image_suffix(path)) or is_dicom_folder(path)]
-
-
 def read_volume(path: Path) -> Volume:
     """Reads one image.
 
@@ -95,7 +58,7 @@ def read_volume(path: Path) -> Volume:
     """
     path = Path(path)
     with one_sentence(path):
-        if _is_nifti(path):
+        if is_nifti(path):
             from FedSegCore.data import nifti
 
             array, affine, header = nifti.read(path)
@@ -115,7 +78,7 @@ def read_header(path: Path) -> Header:
     """
     path = Path(path)
     with one_sentence(path):
-        if _is_nifti(path):
+        if is_nifti(path):
             from FedSegCore.data import nifti
 
             shape, affine, dtype = nifti.read_header(path)
@@ -126,7 +89,9 @@ def read_header(path: Path) -> Header:
         return Header(shape, _affine_of(affine, path), dtype)
 
 
-def write_label_map(path: Path, label_map: np.ndarray, *, like: Volume, segments: Mapping[str, int]) -> None:
+def write_label_map(
+    path: Path, label_map: np.ndarray, *, like: Volume, segments: Mapping[str, int], legend: str = ""
+) -> None:
     """Writes a label map on exactly the grid of an image.
 
     Args:
@@ -134,6 +99,7 @@ def write_label_map(path: Path, label_map: np.ndarray, *, like: Volume, segments
         label_map: (X, Y, Z) whole numbers 0..255; written as uint8.
         like: the image that was segmented.
         segments: structure name -> value, in order; stored in .seg.nrrd.
+        legend: what the file is to say of its values and slices, stored in every format; "" for nothing.
 
     Raises:
         DataError: shape or values do not fit, or the suffix is unknown.
@@ -144,12 +110,39 @@ def write_label_map(path: Path, label_map: np.ndarray, *, like: Volume, segments
     values = np.asarray(label_map).astype(np.uint8)
     if not np.array_equal(values, label_map):
         raise DataError("A label map's values must be whole numbers from 0 to 255.")
-    metadata: Mapping[str, str] = {}
+    metadata = {LEGEND_KEY: legend} if legend else {}
     if image_suffix(Path(path)) == ".seg.nrrd":
         from FedSegCore.data.segmentkeys import segmentation_metadata
 
-        metadata = segmentation_metadata(values, segments)
-    _write(Path(path), Volume(values, like.affine, like.header), metadata)
+        metadata |= segmentation_metadata(values[None], segments, dict.fromkeys(segments, 0))
+    _write(Path(path), [Volume(values, like.affine, like.header)], metadata)
+
+
+def write_segments(
+    path: Path,
+    regions: Bool[np.ndarray, "l x y z"],
+    *,
+    like: Volume,
+    segments: Mapping[str, int],
+    legend: str,
+) -> None:
+    """Writes a .seg.nrrd that holds each structure whole, on as many layers as they overlap.
+
+    Args:
+        path: .seg.nrrd.
+        regions: L masks on the image's grid.
+        like: the image that was segmented.
+        segments: name -> value of each of the masks, 1..255.
+        legend: as for `write_label_map`.
+
+    Raises:
+        InputError: the file cannot be written (disk full, no permission).
+    """
+    from FedSegCore.data.segmentkeys import segmentation_metadata, stack_layers
+
+    layers, places = stack_layers(regions, segments)
+    metadata = {LEGEND_KEY: legend, **segmentation_metadata(layers, segments, places)}
+    _write(Path(path), [Volume(layer, like.affine, like.header) for layer in layers], metadata)
 
 
 def write_volume(path: Path, volume: Volume) -> None:
@@ -159,10 +152,10 @@ def write_volume(path: Path, volume: Volume) -> None:
         DataError: the suffix is unknown.
         InputError: the file cannot be written (disk full, no permission).
     """
-    _write(Path(path), Volume(volume.array.astype(np.float32), volume.affine, volume.header), {})
+    _write(Path(path), [Volume(volume.array.astype(np.float32), volume.affine, volume.header)], {})
 
 
-def _write(path: Path, volume: Volume, metadata: Mapping[str, str]) -> None:
+def _write(path: Path, layers: Sequence[Volume], metadata: Mapping[str, str]) -> None:
     """Writes beside the target, then renames: a reader sees the whole file or none."""
     suffix = image_suffix(path)
     if not suffix or suffix == ".mhd":
@@ -174,7 +167,7 @@ def _write(path: Path, volume: Volume, metadata: Mapping[str, str]) -> None:
         from FedSegCore.data.nifti import write
     else:
         from FedSegCore.data.itk import write
-    replace_file(path, lambda part: write(part, volume, metadata), suffix=suffix)
+    replace_file(path, lambda part: write(part, layers, metadata), suffix=suffix)
 
 
 def replace_file(path: Path, write: Callable[[Path], None], *, suffix: str = "") -> None:
@@ -195,7 +188,7 @@ def replace_file(path: Path, write: Callable[[Path], None], *, suffix: str = "")
         part.unlink(missing_ok=True)
 
 
-def _is_nifti(path: Path) -> bool:
+def is_nifti(path: Path) -> bool:
     """Raises DataError where there is nothing readable at all."""
     if not path.exists():
         raise DataError(f"{path} does not exist.", "Check the path.")

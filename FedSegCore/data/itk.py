@@ -65,11 +65,14 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
 
 
-def write(path: Path, volume: Volume, metadata: Mapping[str, str]) -> None:
-    """Writes a volume with its grid in LPS, compressed."""
+def write(path: Path, layers: Sequence[Volume], metadata: Mapping[str, str]) -> None:
+    """Writes a volume with its grid in LPS, compressed; several layers become a 4-D NRRD, layers first."""
+    volume = layers[0]
     affine = _LPS_TO_RAS @ volume.affine
     spacing = np.array(volume.spacing_mm)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))
+    stacked = np.stack([layer.array.transpose(2, 1, 0) for layer in layers], axis=-1)
+    several = len(layers) > 1
+    image = sitk.GetImageFromArray(np.ascontiguousarray(stacked if several else stacked[..., 0]), several)
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(affine[:3, 3].tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
@@ -77,6 +80,14 @@ def write(path: Path, volume: Volume, metadata: Mapping[str, str]) -> None:
         image.SetMetaData(key, value)
     with _quiet():
         sitk.WriteImage(image, str(path), True)
+    if several:
+        _call_layers_a_list(path)
+
+
+def _call_layers_a_list(path: Path) -> None:
+    """ITK calls the first axis a vector, whose numbers would turn with the patient; 3D Slicer writes a list."""
+    header, blank, voxels = path.read_bytes().partition(b"\n\n")
+    path.write_bytes(header.replace(b"\nkinds: vector ", b"\nkinds: list ", 1) + blank + voxels)
 
 
 def _information(file: str) -> Any:

@@ -188,21 +188,44 @@ def _refuse_other_case(found: Mapping[str, tuple[str, ...]], site_set: LabelSet)
                 )
 
 
+def renamed(site_set: LabelSet, annotation: Annotation) -> LabelSet:
+    """A site's label set under the study's names; the values stand in the order of the names that are merged."""
+    pairs = zip(annotation.labels, annotation.groups, strict=True)
+    return LabelSet(
+        {
+            label: tuple(dict.fromkeys(value for name in group for value in site_set.values[name]))
+            for label, group in pairs
+            if group
+        }
+    )
+
+
 def label_values(sets: Sequence[LabelSet], labels: Sequence[str]) -> dict[str, int]:
     """The values that FedSeg's own label maps give to each label.
 
-    The sites' dataset.json values where every label has one value, the same at each site that has its name,
-    and no two labels collide; otherwise 1, 2, ... in the order of `labels`.
+    They are the sites' dataset.json values where these agree: a label's only value; of a region one that belongs
+    to none inside it; of several structures that a site maps to one the first. Where no value serves at all
+    sites that have the label, or two labels come to one value: 1, 2, ... in the order of `labels`.
     """
-    agreed: dict[str, int] = {}
-    for label in labels:
-        seen = {values for one in sets if (values := one.values.get(label)) is not None}
-        if len(seen) != 1 or len(only := next(iter(seen))) != 1 or only[0] > MAX_LABEL_VALUE:
-            break
-        agreed[label] = only[0]
+    agreed = {label: value for label in labels if (value := _agreed_value(sets, label)) is not None}
     if len(agreed) == len(labels) == len(set(agreed.values())):
         return agreed
     return {label: number for number, label in enumerate(labels, start=1)}
+
+
+def _agreed_value(sets: Sequence[LabelSet], label: str) -> int | None:
+    """The first value that shows a label at every site that has it."""
+    own = [_own_values(one, label) for one in sets if label in one.values]
+    shared = (value for value in own[0] if all(value in values for values in own)) if own else iter(())
+    return next((value for value in shared if value <= MAX_LABEL_VALUE), None)
+
+
+def _own_values(site_set: LabelSet, label: str) -> tuple[int, ...]:
+    """A label's values without those of labels that lie inside it or cross it; labels around it share all of its."""
+    values = site_set.values[label]
+    others = (other for other in site_set.values.values() if not set(other).issuperset(values))
+    taken = {value for other in others for value in other}
+    return tuple(value for value in values if value not in taken)
 
 
 def paint(

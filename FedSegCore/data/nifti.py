@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
+from FedSegCore.data.io import LEGEND_KEY
 from FedSegCore.data.volume import Volume
 
 # nibabel tells of repaired header fields on stderr; `check` reports what matters, with the file's name
@@ -21,6 +22,8 @@ _GRID_FIELDS = (
 )  # fmt: skip
 
 _NIFTI1_HEADER_BYTES = 348
+_COMMENT = 6
+"""NIfTI's code of a header extension that holds plain text."""
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header]:
@@ -36,11 +39,23 @@ def read_header(path: Path) -> tuple[tuple[int, ...], np.ndarray, np.dtype]:
     return tuple(int(n) for n in image.shape), image.affine, image.get_data_dtype()
 
 
-def write(path: Path, volume: Volume, metadata: Mapping[str, str]) -> None:
-    """Writes a volume; sform and qform are its own header's, bit by bit, where it has one."""
-    del metadata  # NIfTI has no place for segment names
+def read_comments(path: Path) -> list[str]:
+    """The comments among the header's extensions."""
+    extensions = getattr(nib.load(path, mmap=False).header, "extensions", ())
+    comments = (extension.get_content() for extension in extensions if extension.get_code() == _COMMENT)
+    return [bytes(comment).rstrip(b"\0").decode("utf-8", "replace") for comment in comments]
+
+
+def write(path: Path, layers: Sequence[Volume], metadata: Mapping[str, str]) -> None:
+    """Writes the only layer; sform and qform are its own header's, bit by bit, where it has one.
+
+    Of the metadata NIfTI has a place for the legend alone, as a comment.
+    """
+    (volume,) = layers
     header = _grid_header(volume)
     header.set_data_dtype(volume.array.dtype)
+    if LEGEND_KEY in metadata:
+        header.extensions.append(nib.nifti1.Nifti1Extension(_COMMENT, metadata[LEGEND_KEY].encode()))
     nib.Nifti1Image(volume.array, header.get_best_affine(), header).to_filename(path)
 
 

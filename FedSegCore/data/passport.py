@@ -188,7 +188,7 @@ def make_passport(
     chosen = [n for n, name in enumerate(dataset.channel_names) if modalities is None or name in modalities]
     scans = []
     for number, (split, case) in enumerate(described, start=1):
-        scan = scan_case(case, split=split, channels=chosen)
+        scan = scan_case(case, split=split, labels=dataset.labels, channels=chosen)
         if scan.unreadable:
             path, message, fix = scan.unreadable[0]
             raise DataError(f"{path}: {message}", fix)

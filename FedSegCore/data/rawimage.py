@@ -19,6 +19,7 @@ import numpy as np
 
 from FedSegCore.data.io import NIFTI_SUFFIXES, image_suffix, read_volume
 from FedSegCore.data.nifti import read_header as _quiet_nibabel  # noqa: F401  its import silences nibabel's log
+from FedSegCore.data.segments import read_layers
 from FedSegCore.errors import DataError
 
 _AGAIN = "Copy or export it again."
@@ -200,19 +201,32 @@ def corner_offset_mm(difference: np.ndarray, shape: tuple[int, ...]) -> float:
 
 
 def _read_other(path: Path) -> RawImage:
-    """NRRD, MetaImage and DICOM series."""
+    """NRRD, MetaImage and DICOM series; the layers of a .seg.nrrd are a fourth axis."""
     from FedSegCore.data.itk import read_metadata
 
     try:
-        volume = read_volume(path)
+        if image_suffix(path) == ".seg.nrrd" and path.is_file():
+            array, affine = read_layers(path)
+        else:
+            volume = read_volume(path)
+            array, affine = volume.array, volume.affine
         texts = read_metadata(path)
     except DataError as error:
-        message = error.message.removeprefix(str(path)).removeprefix(":").strip()
-        raise UnreadableError(
-            f"The image {message}" if message[:1].islower() else message, error.fix
-        ) from None
+        raise unreadable(error, path, what="The image") from None
     kept = {key: text for key, text in texts.items() if text.strip()}
-    return RawImage(FileFacts(path, volume.shape, volume.affine, volume.array.dtype, kept), volume.array)
+    return RawImage(FileFacts(path, array.shape, affine, array.dtype, kept), array)
+
+
+def unreadable(error: DataError, path: Path, *, what: str) -> UnreadableError:
+    """An error about a file, without the file's name where the sentence starts with it.
+
+    Args:
+        error: of the readers that training uses.
+        path: the file.
+        what: how the sentence calls it instead, such as "The image".
+    """
+    message = error.message.removeprefix(str(path)).removeprefix(":").strip()
+    return UnreadableError(f"{what} {message}" if message[:1].islower() else message, error.fix)
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

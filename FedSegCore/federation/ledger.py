@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, BinaryIO, final
 
-from FedSegCore.errors import StorageError
+from FedSegCore.errors import InputError, StorageError
 from FedSegCore.tensors.header import KEY
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 
 @final
@@ -18,6 +25,7 @@ class Ledger:
     """An append-only file of JSON lines.
 
     A site that was interrupted may send a round's message again; the ledger then has both lines, for both left.
+    Several processes may write into one ledger.
 
     Args:
         path: the file; an unfinished last line, left by a crash, is dropped when the ledger is opened.
@@ -52,14 +60,15 @@ def ledger_line(data: bytes, *, site: str, round_number: int, kind: str) -> dict
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one JSON line and see it onto the disk.
+    """Append one JSON line and see it onto the disk; half a line of a process that died before goes.
 
     Raises:
         StorageError: the disk is full.
     """
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with _alone(path) as file:
+            _drop_unfinished(file)
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -67,17 +76,68 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file; none where it does not exist."""
+    """The JSON lines of a file; none where it does not exist.
+
+    Raises:
+        InputError: a line is damaged; names the file and the line.
+    """
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    lines = enumerate(path.read_bytes().split(b"\n"), start=1)
+    return [parse_line(line, path, number) for number, line in lines if line.strip()]
+
+
+def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """What one JSON line says.
+
+    Args:
+        path, number: where it stands, counted from 1.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    with contextlib.suppress(ValueError):
+        if isinstance(told := json.loads(line.decode()), dict):
+            return told
+    raise InputError(
+        f"{path}, line {number}: expected one JSON object, found a damaged line.",
+        "Restore the file from a copy, or take that line out and keep it elsewhere, and run again with --resume.",
+    )
 
 
 def drop_unfinished_line(path: Path) -> None:
-    """Cut off what stands after the last line's end."""
-    if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
+    """Cut off what stands after the last line's end, but never what another process is writing."""
+    if path.is_file():
+        with _alone(path) as file:
+            _drop_unfinished(file)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """The file, open to read and append, while every other process that wants it so waits.
+
+    The system lets the next one in when this process dies, however it dies.
+    """
+    with path.open("a+b") as file:
+        if sys.platform == "win32":
+            file.seek(_NO_BYTE)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+_NO_BYTE = 2**31 - 2
+"""What is locked on Windows: a byte that no ledger reaches, since nobody may read a locked one."""
+
+
+def _drop_unfinished(file: BinaryIO) -> None:
+    if not file.seek(0, os.SEEK_END):
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _scalars(value: Any, name: str = "") -> list[tuple[str, Any]]:

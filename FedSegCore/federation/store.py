@@ -17,9 +17,9 @@ from typing import Any, Generic, TypeVar, final
 from FedSegCore.errors import ModelFileError, StorageError
 from FedSegCore.federation import wire
 from FedSegCore.federation.ledger import append_line, drop_unfinished_line, read_lines
+from FedSegCore.files import write_atomic
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors.header import read_header
-from FedSegCore.tensors.tensorfile import write_atomic
 from FedSegCore.tensors.weights import Weights
 
 State = TypeVar("State")

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from FedSegCore.data.geometry import Geometry
-from FedSegCore.data.io import read_volume, write_label_map
+from FedSegCore.data.io import image_suffix, read_volume, write_label_map, write_segments
 from FedSegCore.data.labels import paint
+from FedSegCore.data.legend import Legend, make_legend
 from FedSegCore.data.plan import undo
 from FedSegCore.data.volume import Volume
 from FedSegCore.errors import DataError, UsageError, nearest
@@ -29,10 +30,19 @@ class Segmentation:
     Args:
         regions: one mask a structure, on the image's grid.
         label_map: the masks as one map; where structures overlap the smaller one is seen.
+        legend: which of the map's values make up each structure that the model knows.
     """
 
     regions: Bool[np.ndarray, "l x y z"]
     label_map: np.ndarray
+    legend: Legend
+
+    def hidden(self, header: ModelHeader) -> int:
+        """The voxels that the label map shows in or out of a structure and the structure's own mask does not."""
+        if not header.overlapping:
+            return 0
+        shown = self.legend.masks(self.label_map)
+        return int(np.count_nonzero(shown != _known_regions(self.regions, header)))
 
 
 def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation:
@@ -52,8 +62,23 @@ def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation
                 image[place] = torch.from_numpy(prepared.image[names.index(name)])
     regions = segment_prepared(model, image, prepared.geometry)
     outer_first = np.argsort([-region.sum() for region in regions], kind="stable")
-    values = [header.labels[place][1] for place in outer_first]
-    return Segmentation(regions, paint(regions[outer_first], values))
+    label_map = paint(regions[outer_first], [header.labels[place][1] for place in outer_first])
+    legend = make_legend(
+        _known_regions(regions, header),
+        label_map,
+        _known_values(header),
+        slices_along=header.plan.orientation[2] if header.plan.dims == 2 else "",
+    )
+    return Segmentation(regions, label_map, legend)
+
+
+def _known_values(header: ModelHeader) -> dict[str, int]:
+    return {name: value for name, value in header.labels if name in header.known}
+
+
+def _known_regions(regions: Bool[np.ndarray, "l x y z"], header: ModelHeader) -> Bool[np.ndarray, "k x y z"]:
+    """Of the structures that the model was trained on; the others' emptiness says nothing."""
+    return regions[[name in header.known for name in header.label_names]]
 
 
 def segment_prepared(
@@ -137,5 +162,10 @@ def read_case(paths: Mapping[str, Path]) -> dict[str, Volume]:
 
 
 def write_segmentation(path: Path, segmentation: Segmentation, *, like: Volume, header: ModelHeader) -> None:
-    """Write the label map on the image's grid, with the structures' names where the format holds them."""
-    write_label_map(path, segmentation.label_map, like=like, segments=dict(header.labels))
+    """Write what the model knows on the image's grid, with names: a label map, or each structure whole."""
+    values, legend = _known_values(header), segmentation.legend.to_text()
+    if image_suffix(path) == ".seg.nrrd":
+        regions = _known_regions(segmentation.regions, header)
+        write_segments(path, regions, like=like, segments=values, legend=legend)
+    else:
+        write_label_map(path, segmentation.label_map, like=like, segments=values, legend=legend)

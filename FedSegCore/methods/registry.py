@@ -1,12 +1,18 @@
-"""The methods by name, and a study's `[method_options]` laid over the paper's defaults."""
+"""The methods by name, and a study's `[method_options]` laid over the paper's defaults.
+
+A study may run a method more than once, each time in another way: a table of `[method_options]` under a name of
+its own says which method it is `like`, and what differs.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_type_hints
 
 from FedSegCore.errors import StudyError, nearest
+from FedSegCore.learning.train import Training
 from FedSegCore.methods import fedgin, iopfl, segviz
 from FedSegCore.methods.averaging import EVERYTHING, Averaging
 from FedSegCore.tables import coerce
@@ -26,6 +32,7 @@ class Named:
         own: what a site's own model is called in the scores: `personal`, or `local` where nothing is shared.
         masked: whether structures that a case's site did not annotate are left out of the loss; only
             `central` may count them as background instead.
+        training: keys of the study's `[train]` that are its own: those of intensity augmentation.
     """
 
     name: str
@@ -35,6 +42,7 @@ class Named:
     pooled: bool = False
     own: Literal["personal", "local"] = "personal"
     masked: bool = True
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 METHODS: Final[Mapping[str, Named]] = {
@@ -54,6 +62,9 @@ METHODS: Final[Mapping[str, Named]] = {
 }
 
 _ALIASES: Final = {"mu": "proximal", "lambda": "ditto"}
+_AUGMENTATION: Final = ("augment", "augment_probability", "gin_kernels", "gin_balance")
+LIKE: Final = "like"
+"""The key that makes a table of `[method_options]` a method of the study's own naming."""
 
 
 def method_names() -> tuple[str, ...]:
@@ -66,52 +77,87 @@ def named(name: str, options: Mapping[str, Any]) -> Named:
 
     Options hold for every federated method of the study; those in a table of a method's own name
     (`[method_options.ditto]`) for that one alone. `masked` concerns `central` and `form` concerns `segviz`;
-    the other options are the averaging family's ingredients.
+    a table may also have its own intensity augmentation; the other options are the averaging family's ingredients.
 
     Raises:
         StudyError: an unknown method or option (names the nearest), or an option of the wrong type.
     """
-    if name not in METHODS:
-        raise StudyError(f'Unknown method "{name}".', nearest(name, METHODS))
-    entry = METHODS[name]
+    base = base_of(name, options)
+    entry = METHODS[base]
     hints = {key: hint for key, hint in get_type_hints(Averaging).items() if key in _ingredients()}
-    method, masked = entry.method, entry.masked
+    method, masked, training = entry.method, entry.masked, {}
     for key, value in _options_of(name, options).items():
         where = f'"{key}" in [method_options]'
-        field = _ALIASES.get(key, key)
+        ingredient = _ALIASES.get(key, key)
         if key == "masked":
             masked = coerce(value, bool, where) or not entry.pooled
         elif key == "form":
             form = coerce(value, Literal["heads", "masked"], where)
-            method = segviz.with_form(method, form) if heeds(name, key) else method
-        elif field in hints:
-            ingredient = {field: coerce(value, hints[field], where)}
-            method = replace(method, **ingredient) if heeds(name, key) else method
+            method = segviz.with_form(method, form) if heeds(base, key) else method
+        elif key in _AUGMENTATION:
+            training[key] = coerce(value, get_type_hints(Training)[key], where)
+        elif ingredient in hints:
+            changed = {ingredient: coerce(value, hints[ingredient], where)}
+            method = replace(method, **changed) if heeds(base, key) else method
         else:
-            raise StudyError(
-                f'Unknown key "{key}" in [method_options].',
-                nearest(key, [*hints, *_ALIASES, "masked", "form", *METHODS]),
-            )
-    return replace(entry, method=method, masked=masked)
+            known = [*hints, *_ALIASES, "masked", "form", *_AUGMENTATION, *METHODS]
+            raise StudyError(f'Unknown key "{key}" in [method_options].', nearest(key, known))
+    Training(**training)  # refuses values that do not fit
+    return replace(entry, name=name, method=method, masked=masked, training=training)
 
 
-def heeds(name: str, key: str) -> bool:
+def base_of(name: str, options: Mapping[str, Any]) -> str:
+    """The method that a study's name for one stands for: itself, or the one that its table is `like`.
+
+    Raises:
+        StudyError: there is no such method, or the name does not do for a folder.
+    """
+    own = options.get(name)
+    base = own.get(LIKE, name) if isinstance(own, Mapping) else name
+    if not isinstance(base, str) or base not in METHODS:
+        raise StudyError(f'Unknown method "{base}".', nearest(str(base), METHODS))
+    if name in METHODS and base != name:
+        raise StudyError(
+            f"[method_options.{name}] is like {base}, but {name} is a method of its own.",
+            f'Give the table another name, such as "{base}+gin".',
+        )
+    if not re.fullmatch(r"\w[\w+.-]*", name):
+        raise StudyError(
+            f'A method cannot be called "{name}".', "Use letters, digits, dots, plus signs, hyphens and _."
+        )
+    return base
+
+
+def heeds(base: str, key: str) -> bool:
     """Whether an option changes anything for a method; the baselines have no ingredients of federation."""
-    entry = METHODS[name]
+    entry = METHODS[base]
+    if key in _AUGMENTATION:
+        return True
     if key in ("masked", "form"):
-        return entry.pooled if key == "masked" else name == "segviz"
+        return entry.pooled if key == "masked" else base == "segviz"
     return not entry.pooled and entry.own != "local"
 
 
 def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The common options with the method's own laid over them."""
-    common = {key: value for key, value in options.items() if key not in METHODS}
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            base_of(key, options)  # refuses a table of nobody
+    common = {
+        key: value for key, value in options.items() if key not in METHODS and not isinstance(value, Mapping)
+    }
+    for key in _AUGMENTATION:
+        if key in common:
+            raise StudyError(
+                f'"{key}" in [method_options] would hold for all methods.',
+                "Write it in [train], or in the table of one method, [method_options.NAME].",
+            )
     own = options.get(name, {})
     if not isinstance(own, Mapping):
         raise StudyError(
             f'"{name}" in [method_options] must be a table, got {own!r}.', f"Write [method_options.{name}]."
         )
-    return {**common, **own}
+    return {**common, **{key: value for key, value in own.items() if key != LIKE}}
 
 
 def _ingredients() -> frozenset[str]:

@@ -33,7 +33,8 @@ class ReportInputs:
             `training`, `validation`, `test`), `plan`, `network`, `train`, `device`, `command`, `seconds`,
             `licence`, `stand_in` (a sentence where the data stand in for others). Others are listed as given.
         scores: the rows of scores.csv.
-        rounds: the lines of rounds.jsonl, those of several runs told apart by `method` and `seed`.
+        rounds: the lines of rounds.jsonl, those of several runs told apart by `method` and `seed`; `validated` is
+            the number of rounds after which the model was that their Dice is of, where it is not `round`.
         ledger: the lines of ledger.jsonl.
         overlays: cases to show.
         cards: the models' cards: a list, or a mapping from file name to card.

@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from FedSegCore.files import write_atomic
 from FedSegCore.report import account, findings, patients, training
 from FedSegCore.report.inputs import ReportInputs, gather
 from FedSegCore.report.markup import Markup, element, escape, join
@@ -67,12 +68,9 @@ def write_report(out: Path, report: ReportInputs) -> Path:
 
     Raises:
         UsageError: the report names a baseline or focus that has no scores.
+        StorageError: the page could not be written.
     """
-    text = render(report)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(out.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(out)
+    write_atomic(out, render(report).encode())
     return out
 
 

@@ -69,8 +69,9 @@ class Traffic:
 
 
 def dice_curves(rounds: Iterable[Line]) -> dict[str, dict[str, Curve]]:
-    """Site -> method -> validation Dice, the mean over labels."""
-    return _by_site(rounds, lambda facts: _mean(_mapping(facts.get("dice")).values()))
+    """Site -> method -> validation Dice, the mean over labels, at the round whose model was validated."""
+    placed = ({**line, "round": line.get("validated", line.get("round", 0))} for line in rounds)
+    return _by_site(placed, lambda facts: _mean(_mapping(facts.get("dice")).values()))
 
 
 def loss_curves(rounds: Iterable[Line]) -> dict[str, dict[str, Curve]]:

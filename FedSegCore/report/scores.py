@@ -7,13 +7,14 @@ can be checked by hand from the file that lies beside it.
 from __future__ import annotations
 
 import csv
+import io
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from FedSegCore.errors import DataError, nearest
+from FedSegCore.files import write_atomic
 
 MODELS = ("local", "global", "personal", "routed", "uniform", "ensemble", "tent", "batchnorm", "central")
 METRICS = ("dice", "hd95_mm", "nsd_1mm")
@@ -74,20 +75,17 @@ def write_scores(path: Path, scores: Iterable[Score]) -> Path:
 
     Raises:
         DataError: a row's `model` is not one of `MODELS`.
+        StorageError: the file could not be written.
     """
     rows = list(scores)
     for score in rows:
         _expect_model(score.model, where=str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for score in rows:
-            writer.writerow([_written(name, getattr(score, name)) for name in COLUMNS])
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for score in rows:
+        writer.writerow([_written(name, getattr(score, name)) for name in COLUMNS])
+    write_atomic(path, text.getvalue().encode())
     return path
 
 

@@ -110,11 +110,19 @@ def learning(report: ReportInputs, evidence: Evidence) -> Markup:
         }
     )
     hint = paragraph(
-        f"{ylabel[0].upper()}{ylabel[1:]} after each round, the mean over structures; the band reaches "
-        "from the lowest to the highest seed. A cross marks a round that the site was left out of.",
+        _DRAWN[ylabel],
+        " The band reaches from the lowest to the highest seed. A cross marks a round that the site was left out of.",
         class_="hint",
     )
     return section("learning", title, hint, keys, element("div", *panels, class_="grid"))
+
+
+_DRAWN: Final[Mapping[str, str]] = {
+    "validation Dice": "Validation Dice after so many rounds, the mean over structures. A model that all sites share "
+    "is validated as they receive it: its curve begins at round 0, with the first weights, and ends one round before "
+    "the last. A site's own model is validated after the round's training.",
+    "training loss": "Training loss in each round.",
+}
 
 
 def _site_table(sites: Sequence[Mapping[str, Any]]) -> Markup:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
 from FedSegCore.errors import SiteError
+from FedSegCore.federation.ledger import parse_line
 from FedSegCore.federation.method import ClientInfo, Round
 from FedSegCore.federation.rounds import Emit
 from FedSegCore.federation.transport import Outbox, Transport
@@ -24,19 +24,26 @@ class LedgerNews:
     def __init__(self, path: Path, emit: Emit) -> None:
         self._path = path
         self._emit = emit
-        self._told = path.read_bytes().rfind(b"\n") + 1 if path.is_file() else 0
+        known = path.read_bytes() if path.is_file() else b""
+        self._told = known.rfind(b"\n") + 1
+        self._lines = known.count(b"\n")
 
     def tell(self) -> None:
-        """Tell the lines that are new."""
+        """Tell the lines that are new.
+
+        Raises:
+            InputError: one of them is damaged.
+        """
         if not self._path.is_file():
             return
         with self._path.open("rb") as file:
             file.seek(self._told)
             # Another process may be in the midst of writing the last line.
             lines = [line for line in file if line.endswith(b"\n")]
-        self._told += sum(map(len, lines))
         for line in lines:
-            self._emit("ledger", **json.loads(line))
+            self._told += len(line)
+            self._lines += 1
+            self._emit("ledger", **parse_line(line, self._path, self._lines))
 
 
 @final

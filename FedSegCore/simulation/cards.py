@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from FedSegCore.files import write_atomic
 from FedSegCore.report.scores import Score
 from FedSegCore.simulation.publishing import WrittenModel
 from FedSegCore.tensors.header import read_header
-from FedSegCore.tensors.tensorfile import write_atomic
 
 _POOR = 0.5
 """A structure whose Dice is below this is counted as a failure; cards travel, so they name no case."""

@@ -21,6 +21,7 @@ from FedSegCore.federation.seeds import generator
 from FedSegCore.federation.store import ClientStore
 from FedSegCore.federation.transport import Transport
 from FedSegCore.federation.workers import Workers
+from FedSegCore.files import write_atomic
 from FedSegCore.learning.train import Training
 from FedSegCore.nets.unet import build
 from FedSegCore.setting import SiteData
@@ -28,7 +29,6 @@ from FedSegCore.simulation.publishing import model_header
 from FedSegCore.simulation.run import Run, training_of
 from FedSegCore.study import study_tables
 from FedSegCore.tensors import weights as algebra
-from FedSegCore.tensors.tensorfile import write_atomic
 
 
 def server_site(run: Run) -> Site:
@@ -131,7 +131,7 @@ def _site(
     algebra.load(model, run.start)
     batches = None
     if cases:
-        batches = Batches(cases, patch=plan.patch, batch_size=training.batch_size, dims=plan.dims)
+        batches = Batches(cases, patch=plan.patch, batch_size=training.batch(plan.dims), dims=plan.dims)
     return Site(info, run.setting.labels, plan.patch, model.to(run.device), training,
                 generator(run.seed, "site", info.name), batches, validation, publish)  # fmt: skip
 

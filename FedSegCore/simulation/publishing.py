@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from FedSegCore.federation.method import ClientInfo, Published
+from FedSegCore.files import write_atomic
 from FedSegCore.inference.modelfile import Member, ModelHeader, save_model
 from FedSegCore.simulation.run import Run
-from FedSegCore.tensors.tensorfile import write_atomic
 
 
 def model_header(

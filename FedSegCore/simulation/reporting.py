@@ -31,7 +31,7 @@ def report(
         study=facts(setting, runs, seconds=seconds),
         scores=scores,
         rounds=[
-            {"method": run.entry.name, "seed": run.seed, **line}
+            {"method": run.entry.name, "seed": run.seed, "validated": _validated(run, line["round"]), **line}
             for run in runs
             for line in read_lines(run.folder / "rounds.jsonl")
         ],
@@ -42,8 +42,14 @@ def report(
             for run in runs
             for name, card in json.loads((run.folder / "models" / "index.json").read_text("utf-8")).items()
         },
+        baseline=setting.study.baseline or "",
     )
     return write_report(out / "report.html", inputs)
+
+
+def _validated(run: Run, number: int) -> int:
+    """After how many rounds the model was that the sites validated in a round: the one they got, or made."""
+    return number if run.entry.method.personalizes else number - 1
 
 
 def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str, Any]:
@@ -73,8 +79,10 @@ def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str,
         "plan": setting.plan.to_dict(),
         "network": _networks(setting, runs),
         "train": asdict(study.train),
+        "method_options": study.method_options,
         "device": runs[-1].device.type,
         "seconds": seconds,
+        "stand_in": study.stand_in or "",
     }
 
 
@@ -87,13 +95,20 @@ def _networks(setting: Setting, runs: Sequence[Run]) -> dict[str, Any]:
     return network
 
 
+_POOLED = "over all sites' cases together"
+
+
 def _effort(runs: Sequence[Run]) -> str:
     """Whether the rows compare equal training: the epochs, and so the optimizer steps, that each method takes."""
     train = runs[0].study.train
     epochs = {run.entry.name: run.entry.method.local_epochs(run.study.rounds, train.epochs) for run in runs}
     usual = max(set(epochs.values()), key=list(epochs.values()).count)
     others = {name: number for name, number in epochs.items() if number != usual}
-    told = f"{usual:,} at each site, in batches of {train.batch_size}"
+    pooled = {run.entry.name for run in runs if run.entry.pooled}
+    alone = pooled == epochs.keys()
+    told = f"{usual:,} {_POOLED if alone else 'at each site'}, in batches of {train.batch(runs[0].setting.plan.dims)}"
+    if pooled and not alone:
+        told += f" ({', '.join(pooled)}: {_POOLED})"
     return "; ".join([told, *(f"{method_title(name)} {number:,}" for name, number in others.items())])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from FedSegCore.errors import UsageError
 from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import Named
-from FedSegCore.setting import Setting, SiteData
+from FedSegCore.setting import Progress, Setting, SiteData
 from FedSegCore.simulation.scoring import TestCase, read_test_cases
 from FedSegCore.study import Study
 from FedSegCore.tensors import tensorfile
@@ -73,13 +73,38 @@ def read_start(path: Path) -> tuple[ModelHeader, Weights]:
     return header, weights
 
 
-def read_cache(setting: Setting, trained: Sequence[SiteData], tested: Sequence[SiteData] = ()) -> Cache:
-    """Read and prepare once: the training cases of some sites, the test cases of others."""
-    return Cache(
-        training={data.site.name: setting.cache(data, data.training) for data in trained},
-        validation={data.site.name: setting.cache(data, _labelled(data)) for data in trained},
-        test={data.site.name: read_test_cases(setting, data) for data in tested},
-    )
+def read_cache(
+    setting: Setting,
+    trained: Sequence[SiteData],
+    tested: Sequence[SiteData] = (),
+    *,
+    progress: Progress | None = None,
+) -> Cache:
+    """Read and prepare once: the training cases of some sites, the test cases of others.
+
+    Args:
+        progress: is told how far the reading has come, of each site once for training and once for tests.
+    """
+    training: dict[str, tuple[CachedCase, ...]] = {}
+    validation: dict[str, tuple[CachedCase, ...]] = {}
+    test: dict[str, tuple[TestCase, ...]] = {}
+    for data in trained:
+        name, number = data.site.name, len(data.training)
+        cases = setting.cache(data, _counted([*data.training, *_labelled(data)], name, progress))
+        training[name], validation[name] = cases[:number], cases[number:]
+    for data in tested:
+        name = data.site.name
+        test[name] = read_test_cases(setting, data, _counted(data.test, name, progress))
+    return Cache(training, validation, test)
+
+
+def _counted(cases: Sequence[Case], name: str, progress: Progress | None) -> Iterator[Case]:
+    """The cases; each is told as read when the next one is asked for."""
+    tell = progress(name) if progress else None
+    for number, case in enumerate(cases, start=1):
+        yield case
+        if tell:
+            tell(number / len(cases))
 
 
 def _labelled(data: SiteData) -> list[Case]:
@@ -87,6 +112,6 @@ def _labelled(data: SiteData) -> list[Case]:
 
 
 def training_of(run: Run) -> Training:
-    """The study's training with the method's own augmentation where the study gives none."""
+    """The study's training, with the augmentation that its table gives the method; else the study's, else its own."""
     train = run.study.train
-    return replace(train, augment=train.augment or run.entry.augment)  # type: ignore[arg-type]
+    return replace(train, **{"augment": train.augment or run.entry.augment, **run.entry.training})

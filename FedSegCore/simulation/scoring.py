@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,13 +38,13 @@ class TestCase:
     spacing_mm: tuple[float, float, float]
 
 
-def read_test_cases(setting: Setting, data: SiteData) -> tuple[TestCase, ...]:
-    """The site's test cases.
+def read_test_cases(setting: Setting, data: SiteData, cases: Iterable[Case]) -> tuple[TestCase, ...]:
+    """Test cases of a site, read and prepared.
 
     Raises:
         DataError: an image or reference that cannot be used, or that lies on another grid.
     """
-    return tuple(_read(setting, data, case) for case in data.test)
+    return tuple(_read(setting, data, case) for case in cases)
 
 
 def _read(setting: Setting, data: SiteData, case: Case) -> TestCase:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,24 +11,24 @@ from typing import Any
 
 import torch
 
-from FedSegCore.errors import UsageError
 from FedSegCore.federation.ledger import read_lines
 from FedSegCore.federation.rounds import Emit, conclude, federate
 from FedSegCore.federation.store import ServerStore
-from FedSegCore.inference.modelfile import load_model
+from FedSegCore.inference.modelfile import ModelHeader, load_model
 from FedSegCore.learning.precision import settled
 from FedSegCore.methods.registry import Named, named
+from FedSegCore.progress import Reading
 from FedSegCore.report.scores import Score, read_scores, write_scores
-from FedSegCore.setting import SiteData, read_setting
+from FedSegCore.setting import Setting, SiteData, read_setting
 from FedSegCore.simulation.announcing import Announced, LedgerNews
 from FedSegCore.simulation.cards import write_cards
+from FedSegCore.simulation.folder import is_finished, prepare_folder, run_folder
 from FedSegCore.simulation.participants import cores, make_transport, server_site, threads_of
 from FedSegCore.simulation.publishing import WrittenModel, write_models
 from FedSegCore.simulation.reporting import report
-from FedSegCore.simulation.run import Run, read_cache, read_start
+from FedSegCore.simulation.run import Cache, Run, read_cache, read_start
 from FedSegCore.simulation.scoring import Measured, measure
 from FedSegCore.study import NetworkTable, Study
-from FedSegCore.tensors.tensorfile import write_atomic
 
 
 def simulate(
@@ -56,19 +55,18 @@ def simulate(
     if header is not None:
         network = NetworkTable(channels=header.network.channels, norm=header.network.norm)
         study = replace(study, network=network)
-    prepare_folder(out, study, resume=resume)
+    prepare_folder(out, study, resume=resume, init=init)
     folders = [run_folder(out, study, name, seed) for name in study.methods for seed in study.seeds]
     if is_finished(out, folders):
         emit("progress", stage="done", value=1.0, message=f"The study in {out} is finished", eta_s=None)
         return summary(out, folders)
     torch.set_num_threads(study.train.threads or cores())
-    emit("progress", stage="data", value=0.0, message="Reading and preparing the cases", eta_s=None)
-    setting = read_setting(study, like=header)
     entries = [named(method, study.method_options) for method in study.methods]
     _tell_of_norms(study, entries, emit)
+    _tell_of_timeout(study, workers, emit)
+    emit("progress", stage="data", value=0.0, message="Reading and preparing the cases", eta_s=None)
     here = workers == 1 or any(entry.pooled for entry in entries)
-    trained = [data for data in setting.sites if data.site.role != "outside"] if here else []
-    cache = read_cache(setting, trained, setting.sites)
+    setting, cache = _read(study, header, here=here, emit=emit)
     runs = [
         Run(
             setting,
@@ -96,6 +94,30 @@ def simulate(
     return summary(out, folders)
 
 
+def _read(study: Study, like: ModelHeader | None, *, here: bool, emit: Emit) -> tuple[Setting, Cache]:
+    """The study's folders, and the cases that this process trains or tests with.
+
+    Args:
+        here: whether any site trains in this process.
+    """
+    members = sum(site.role != "outside" for site in study.sites)
+    reading = Reading(emit, datasets=members * (study.plan.auto + here) + len(study.sites))
+    setting = read_setting(study, like=like, progress=reading.dataset)
+    trained = [data for data in setting.sites if data.site.role != "outside"] if here else []
+    return setting, read_cache(setting, trained, setting.sites, progress=reading.dataset)
+
+
+def _tell_of_timeout(study: Study, workers: int, emit: Emit) -> None:
+    """Say so where a limit that the study gives cannot be kept."""
+    if workers == 1 and study.round_timeout != Study.round_timeout:
+        emit(
+            "warning",
+            message=f"round_timeout = {study.round_timeout:g} has no effect: a site that trains in this process "
+            "cannot be timed out.",
+            fix="Give --workers 2 or more, or take round_timeout out of the study.",
+        )
+
+
 def _tell_of_norms(study: Study, entries: Sequence[Named], emit: Emit) -> None:
     """Say so where methods that are compared do not train the same network."""
     norms = {entry.name: study.network.norm or entry.norm for entry in entries}
@@ -106,12 +128,6 @@ def _tell_of_norms(study: Study, entries: Sequence[Named], emit: Emit) -> None:
             message=f"The methods have different norm layers by default ({told}): part of any difference is theirs.",
             fix='Give [network] norm = "batch" or "instance" to compare the methods alone.',
         )
-
-
-def is_finished(out: Path, folders: Sequence[Path]) -> bool:
-    """Whether nothing is missing; the report is what is written last."""
-    cards = [folder / "models" / "index.json" for folder in folders]
-    return all(path.is_file() for path in (*cards, out / "scores.csv", out / "report.html"))
 
 
 def summary(out: Path, folders: Sequence[Path]) -> dict[str, Any]:
@@ -145,46 +161,6 @@ def with_eta(emit: Emit, *, rounds: int) -> Emit:
             )
 
     return tell
-
-
-def prepare_folder(out: Path, study: Study, *, resume: bool) -> None:
-    """Make the folder, or see that it may be continued in."""
-    mark = out / "study.json"
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file.", "Give a folder with --out.")
-    if out.is_dir() and any(_counts(path) for path in out.iterdir()):
-        if not resume:
-            raise UsageError(
-                f"{out} exists and is not empty.",
-                "Add --resume to continue the study in it, or choose another --out.",
-            )
-        if _marked(mark) != study.digest():
-            raise UsageError(
-                f"{out} holds another study, or this one with other settings.",
-                "Restore the study file, or choose another --out.",
-            )
-        return
-    write_atomic(mark, json.dumps({"name": study.name, "digest": study.digest()}).encode())
-
-
-def _marked(mark: Path) -> object:
-    """The digest of the study that a folder holds; none where FedSeg did not write it."""
-    try:
-        return json.loads(mark.read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _counts(path: Path) -> bool:
-    """Whether a file says that a study was run here; a demo's images and a cut-short first write do not."""
-    return path.name not in ("hospitals", "study.json") and not path.name.endswith(".partial")
-
-
-def run_folder(out: Path, study: Study, method: str, seed: int) -> Path:
-    """Where one run's files stand: `out` itself for a single one."""
-    if len(study.methods) * len(study.seeds) == 1:
-        return out
-    return out / "runs" / f"{method}-seed{seed}"
 
 
 def execute(run: Run, emit: Emit) -> None:

@@ -6,10 +6,8 @@ file. The hash covers names, types, shapes, values and header: a file altered by
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from FedSegCore.errors import ModelFileError, StorageError
+from FedSegCore.errors import ModelFileError
+from FedSegCore.files import write_atomic as write_atomic
 from FedSegCore.tensors.header import FORMAT, KEY, check_header
 
 
@@ -68,26 +67,6 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
     return unpack(data, str(path))
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write bytes so that a reader, or a restart after a crash, sees the old file or the new one, never half.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written to; the old file is untouched.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise StorageError(path, error) from error
 
 
 def _canonical(header: Mapping[str, Any]) -> str:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from FedSegCore.console import Console
 from FedSegCore.data.problem import Problem
 from FedSegCore.errors import UsageError, nearest
+from FedSegCore.progress import Reading
 
 
 def run(arguments: Namespace, console: Console) -> int:
     """Exit 0 where nothing but warnings was found, 1 with errors."""
     if (arguments.study is None) != (arguments.site is None):
         raise UsageError("--study and --site belong together.", "Give both, or neither.")
-    problems, lines = _inspect(arguments)
+    problems, lines = _inspect(arguments, console)
     for problem in problems:
         console.emit(
             "problem", **{name: getattr(problem, name) for name in ("file", "severity", "message", "fix")}
@@ -30,11 +31,12 @@ def run(arguments: Namespace, console: Console) -> int:
     return 1 if errors else 0
 
 
-def _inspect(arguments: Namespace) -> tuple[Sequence[Problem], list[str]]:
+def _inspect(arguments: Namespace, console: Console) -> tuple[Sequence[Problem], list[str]]:
     from FedSegCore.data.check import examine_dataset
 
+    progress = Reading(console.emit).dataset()
     if arguments.study is None:
-        examination = examine_dataset(arguments.dataset)
+        examination = examine_dataset(arguments.dataset, progress=progress)
         return examination.problems, examination.passport.lines()
     from FedSegCore.data.case import read_dataset
     from FedSegCore.data.siteview import check_site_view
@@ -46,7 +48,7 @@ def _inspect(arguments: Namespace) -> tuple[Sequence[Problem], list[str]]:
     if arguments.site not in sites:
         raise UsageError(f'The study has no site "{arguments.site}".', nearest(arguments.site, sites))
     site = sites[arguments.site]
-    examination = examine_dataset(arguments.dataset, modalities=site.modalities)
+    examination = examine_dataset(arguments.dataset, modalities=site.modalities, progress=progress)
     try:
         dataset = read_dataset(arguments.dataset)
     except InputError:

@@ -64,7 +64,7 @@ def write_hospitals(out: Path) -> Path:
     """The generated datasets and their study file, in `out/hospitals`."""
     from FedSegCore.data.phantom import STYLES, write_phantom_dataset
     from FedSegCore.errors import UsageError
-    from FedSegCore.tensors.tensorfile import write_atomic
+    from FedSegCore.files import write_atomic
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not empty.", "Choose another folder with --out, or remove it.")

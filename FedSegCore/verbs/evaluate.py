@@ -6,29 +6,26 @@ import csv
 import io
 import math
 from argparse import Namespace
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from FedSegCore.console import Console
-from FedSegCore.data.io import find_images, image_stem, read_volume
-from FedSegCore.data.labels import LabelSet
-from FedSegCore.data.segments import read_label_map, read_segments
-from FedSegCore.data.volume import Volume, same_grid
-from FedSegCore.errors import DataError
-
-COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd_1mm")
+from FedSegCore.data.imagefiles import channel_of, find_images, image_stem
+from FedSegCore.data.labels import LabelSet, annotate, renamed
+from FedSegCore.errors import DataError, UsageError, nearest
+from FedSegCore.verbs.comparing import COLUMNS, Comparison, Known, compare
 
 
 def run(arguments: Namespace, console: Console) -> int:
     """Score every segmentation against the reference of the same name."""
+    if (arguments.study is None) != (arguments.site is None):
+        raise UsageError("--study and --site belong together.", "Give both, or neither.")
     pairs = find_pairs(arguments.predictions, arguments.labels)
-    names = known_labels(arguments.labels)
-    rows = [
-        row for case, prediction, reference in pairs for row in score_pair(case, prediction, reference, names)
-    ]
+    known = known_structures(arguments.labels, arguments.study, arguments.site)
+    compared = [compare(*pair, known, slices=arguments.slices) for pair in pairs]
+    rows = [row for one in compared for row in one.rows]
     if arguments.csv is not None:
         write_csv(arguments.csv, rows)
     means = {}
@@ -40,8 +37,33 @@ def run(arguments: Namespace, console: Console) -> int:
     console.say(
         f"{len(pairs)} cases; {undefined} scores undefined (structure absent in both, left out of the means)"
     )
-    console.result({"cases": len(pairs), "undefined": undefined, "means": means}, path=arguments.csv)
+    surfaces = _surfaces(compared)
+    source = "as the segmentations say" if arguments.slices is None else "as --slices says"
+    console.say(
+        f"Surfaces measured {', '.join(f'{how} ({n} cases)' for how, n in surfaces.items())}, {source}"
+    )
+    _tell_unscored(compared, console)
+    summary = {"cases": len(pairs), "undefined": undefined, "surfaces": surfaces, "means": means}
+    console.result(summary, path=arguments.csv)
     return 0
+
+
+def _surfaces(compared: Sequence[Comparison]) -> dict[str, int]:
+    """How surfaces were measured, and in how many cases."""
+    ways = ("in 3-D" if one.axis is None else f"in the slices along axis {one.axis + 1}" for one in compared)
+    return dict(Counter(ways))
+
+
+def _tell_unscored(compared: Sequence[Comparison], console: Console) -> None:
+    """One warning for all structures that only one side names."""
+    told = []
+    for side, whose in enumerate(("the segmentations", "the references")):
+        names = dict.fromkeys(name for one in compared for name in one.alone[side])
+        if names:
+            told.append(f"{', '.join(names)}, which only {whose} name")
+    if told:
+        fix = "If a study maps the references' names to its own, give --study STUDY.toml --site NAME."
+        console.emit("warning", message=f"Not scored: {'; '.join(told)}.", fix=fix)
 
 
 def find_pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
@@ -86,58 +108,49 @@ def _refuse_unpredicted(references: Mapping[str, Path], found: set[str], predict
 
 def _case(path: Path, references: Mapping[str, Path]) -> str | None:
     """The reference's name: the same stem, or without nnU-Net's channel number."""
-    stem = image_stem(path)
-    short = stem[:-5] if stem[-5:-4] == "_" and stem[-4:].isdigit() else stem
-    return next((name for name in (stem, short) if name in references), None)
+    return next((name for name in (image_stem(path), channel_of(path)[0]) if name in references), None)
 
 
-def known_labels(labels: Path) -> LabelSet:
-    """The label set of the dataset.json beside the references, where there is one; else an empty one."""
-    for folder in (labels, labels.parent, labels.parent.parent):
-        if (folder / "dataset.json").is_file():
-            from FedSegCore.data.case import read_dataset
-
-            return read_dataset(folder).labels
-    return LabelSet({})
-
-
-def score_pair(case: str, prediction: Path, reference: Path, known: LabelSet) -> list[dict[str, Any]]:
-    """The rows of one case: every structure that has a name, and every other value that is painted.
-
-    A .seg.nrrd brings its own names. A region of several values is scored as their union.
+def known_structures(labels: Path, study: Path | None = None, site: str | None = None) -> Known:
+    """What the dataset.json beside the references says, under the study's names where a site of it is given.
 
     Raises:
-        DataError: the two lie on different grids.
+        UsageError: the study has no such site, or there is no dataset.json whose names it could map.
     """
-    from FedSegCore.learning.metrics import score_case
+    found = (labels, labels.parent, labels.parent.parent)
+    folder = next((one for one in found if (one / "dataset.json").is_file()), None)
+    if folder is None:
+        if study is not None:
+            raise UsageError(
+                f"--study maps the names of a dataset.json, and there is none beside {labels}.",
+                "Give the references inside their dataset's folder, or leave --study and --site away.",
+            )
+        return Known(LabelSet({}), LabelSet({}))
+    from FedSegCore.data.case import read_dataset
 
-    own = {**read_segments(prediction), **read_segments(reference)}
-    names = known if known.values else LabelSet({name: (value,) for name, value in own.items()})
-    truth = read_label_map(reference, names, like=read_volume(prediction))
-    found = read_label_map(prediction, names, like=truth)
-    _check_grid(case, found, truth)
-    painted = {int(value) for volume in (truth, found) for value in np.unique(volume.array)} - {0}
-    unnamed = sorted(painted - {value for values in names.values.values() for value in values})
-    structures = {**names.values, **{str(value): (value,) for value in unnamed}}
-    masks = [
-        np.array([np.isin(volume.array, values) for values in structures.values()]).reshape(-1, *truth.shape)
-        for volume in (found, truth)
-    ]
-    scores = score_case(
-        masks[0],
-        masks[1],
-        labels=list(structures),
-        spacing_mm=tuple(float(side) for side in truth.spacing_mm),
-    )
-    return [{"case": case, **{column: getattr(score, column) for column in COLUMNS[1:]}} for score in scores]
+    own = read_dataset(folder).labels
+    return Known(own, own if study is None or site is None else _study_structures(own, study, site))
 
 
-def _check_grid(case: str, found: Volume, truth: Volume) -> None:
-    if not same_grid(found.shape, found.affine, other_shape=truth.shape, other_affine=truth.affine):
-        raise DataError(
-            f"{case}: segmentation {found.shape} and reference {truth.shape} lie on different grids.",
-            "Resample one onto the other's grid first.",
+def _study_structures(own: LabelSet, path: Path, name: str) -> LabelSet:
+    """A site's structures under its study's names."""
+    from FedSegCore.study import read_study
+
+    study = read_study(path)
+    sites = {site.name: site for site in study.sites}
+    if name not in sites:
+        raise UsageError(f'The study has no site "{name}".', nearest(name, sites))
+    site = sites[name]
+    mapped = {part for parts in site.label_map.values() for part in parts}
+    unmapped = (label for label in own.names if label not in mapped)
+    labels = study.labels or tuple(dict.fromkeys(site.labels or (*unmapped, *site.label_map)))
+    structures = renamed(own, annotate(labels, own, annotates=site.labels, label_map=site.label_map))
+    if not structures.values:
+        raise UsageError(
+            f"Site {name} annotates none of the study's structures ({', '.join(labels)}); there is nothing to score.",
+            "Give another site, or leave --study and --site away.",
         )
+    return structures
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

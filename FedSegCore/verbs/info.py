@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from FedSegCore.console import Console
+from FedSegCore.data.imagefiles import image_suffix
 from FedSegCore.errors import DataError, ModelFileError, StudyError
 from FedSegCore.tensors.header import read_header, tensor_shapes
 
 
 def run(arguments: Namespace, console: Console) -> int:
-    """Tell what a model, checkpoint, message, study or dataset says of itself."""
+    """Tell what a model, checkpoint, message, study, dataset or image says of itself."""
     facts = describe(arguments.file)
     for key, value in facts.items():
         console.say(f"{key:12s} {_text(value)}")
@@ -32,6 +33,8 @@ def describe(path: Path) -> dict[str, Any]:
         return _dataset(path if path.is_dir() else path.parent)
     if not path.exists():
         raise DataError(f"There is no file {path}.", "Check the path.")
+    if image_suffix(path):
+        return _image(path)
     return _study(path) if path.suffix == ".toml" else _tensors(path)
 
 
@@ -78,6 +81,26 @@ def _dataset(folder: Path) -> dict[str, Any]:
         "test": len(dataset.test),
         "licence": dataset.licence,
     }
+
+
+def _image(path: Path) -> dict[str, Any]:
+    """Of a segmentation that FedSeg wrote also which values make up each structure."""
+    from FedSegCore.data.io import read_header as read_image_header
+    from FedSegCore.data.legend import read_legend
+    from FedSegCore.data.volume import orientation_of, spacing_of
+
+    header, legend = read_image_header(path), read_legend(path)
+    facts: dict[str, Any] = {
+        "kind": "image" if legend is None else "segmentation",
+        "shape": list(header.shape),
+        "spacing_mm": [round(side, 4) for side in spacing_of(header.affine)],
+        "orientation": orientation_of(header.affine),
+        "voxels": str(header.dtype),
+    }
+    if legend is not None:
+        facts["structures"] = {name: list(values) for name, values in legend.structures.items()}
+        facts["slices"] = f"stacked along {legend.slices_along}" if legend.slices_along else "none, 3-D"
+    return facts
 
 
 def _text(value: Any) -> str:

@@ -51,7 +51,7 @@ def own(run: Path, data: SiteData) -> Path:
 def cases(setting: Setting, data: SiteData, model: Path) -> list[Overlay]:
     """Every test case of a site with one model's prediction."""
     found = []
-    for measured in measure(load_model(model), setting, data, read_test_cases(setting, data)):
+    for measured in measure(load_model(model), setting, data, read_test_cases(setting, data, data.test)):
         case = measured.case
         orientation = "".join(nib.orientations.aff2axcodes(case.geometry.affine))
         found.append(

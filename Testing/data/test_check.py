@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from FedSegCore.data.check import check_dataset, examine_dataset
 from FedSegCore.data.problem import Problem
@@ -126,6 +127,24 @@ def keep_in_test(folder: Path, name: str) -> None:
     save(folder / f"imagesTr/{name}_0000.nii.gz", load(folder / A0).astype(np.float32), moved(by=50))
     save(folder / f"imagesTr/{name}_0001.nii.gz", image(555), moved(by=50))
     save(folder / f"labelsTr/{name}.nii.gz", label_map(), moved(by=50))
+
+
+def turn_in_test(folder: Path) -> None:
+    """Makes case_e of case_a: the axes in another order, one of them mirrored, intensities rescaled."""
+    order = np.array([[1.0, -1.0], [2.0, 1.0], [0.0, 1.0]])
+    affine = AFFINE @ inv_ornt_aff(order, SHAPE)
+    rescaled = (load(folder / A0) * 0.013 - 4).astype(np.float32)
+    for file, array in (
+        ("imagesTr/case_e_0000.nii.gz", rescaled),
+        ("imagesTr/case_e_0001.nii.gz", image(555)),
+        ("labelsTr/case_e.nii.gz", label_map()),
+    ):
+        save(folder / file, apply_orientation(array, order), affine)
+
+
+def state(**texts: Any) -> Callable[[Path], object]:
+    """Writes texts into dataset.json."""
+    return lambda folder: edit(folder, lambda raw: raw.update(texts))
 
 
 def flatten(folder: Path) -> None:
@@ -388,6 +407,13 @@ FAULTS = [
         "leak",
     ),
     Fault(
+        "the same image in training and, turned and rescaled, in test",
+        turn_in_test,
+        "imagesTr/case_e_0000.nii.gz",
+        "error",
+        "leak",
+    ),
+    Fault(
         "the same image as two channels", lambda f: save(f / A1, load(f / A0)), A1, "warning", "Two channels"
     ),
     Fault(
@@ -480,6 +506,34 @@ FAULTS = [
         "imagesTr/a.nrrd",
         "warning",
         "PatientID",
+    ),
+    Fault(
+        "a person in the licence",
+        state(licence="on request: Dr Hans Mueller, MRN 123456"),
+        "dataset.json",
+        "warning",
+        "The licence seems to hold a person's name",
+    ),
+    Fault(
+        "a birth date in the licence",
+        state(license="of the patient born 1961-04-23"),
+        "dataset.json",
+        "warning",
+        "The licence seems to hold a date",
+    ),
+    Fault(
+        "a hospital number in a label's name",
+        state(labels={"background": 0, "Liver": 1, "Spleen of MRN 0048213": 2}),
+        "dataset.json",
+        "warning",
+        "The label seems to hold a patient or accession number",
+    ),
+    Fault(
+        "a person's name in a channel's name",
+        state(channel_names={"0": "T1 of Jane Doe", "1": "FLAIR"}),
+        "dataset.json",
+        "warning",
+        "The channel seems to hold a person's name",
     ),
     Fault(
         "a case that the dataset calls suspect",
@@ -633,6 +687,28 @@ def test_usual_pseudonyms_are_let_pass(clean: Path, name: str) -> None:
 )
 def test_what_programs_write_into_descrip_is_let_pass(clean: Path, text: bytes) -> None:
     save(clean / A0, image(0), descrip=text, aux_file=b"none")
+    assert check_dataset(clean) == []
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "CC0 1.0",
+        "CC-BY-SA 4.0 (derived from MSD Task04 Hippocampus)",
+        "CC BY (Lesjak et al.)",
+        "Attribution, Noncommercial",
+        "CC BY 4.0 (Zenodo 7960856); source repo README says CC BY-SA 4.0 - keep both notices",
+        "https://creativecommons.org/licenses/by-nc-sa/4.0/",
+        "restricted: not to be shared, see the data use agreement of 2021",
+    ],
+)
+def test_usual_licences_are_let_pass(clean: Path, licence: str) -> None:
+    state(licence=licence)(clean)
+    assert check_dataset(clean) == []
+
+
+def test_anatomy_with_a_comma_is_no_persons_name(clean: Path) -> None:
+    state(labels={"background": 0, "Kidney, Left": 1, "Circle of Willis": 2})(clean)
     assert check_dataset(clean) == []
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from FedSegCore.data.labels import LabelSet, annotate, label_values, paint
+from FedSegCore.data.labels import LabelSet, annotate, label_values, paint, renamed
 from FedSegCore.errors import DataError
 
 
@@ -130,17 +130,45 @@ def test_label_values_are_the_sites_where_they_agree() -> None:
     assert label_values([a, b, both], ["Posterior", "Anterior"]) == {"Posterior": 2, "Anterior": 1}
 
 
+def test_a_regions_value_belongs_to_it_and_to_none_inside_it() -> None:
+    tumour = LabelSet.parse({"background": 0, "whole": [1, 2, 3], "core": [1, 3], "enhancing": 3})
+    found = {"whole": 2, "core": 1, "enhancing": 3}
+    assert label_values([tumour], tumour.names) == found
+    outlined = LabelSet.parse({"whole": [1, 2, 3]})
+    for sets in ([tumour, outlined], [outlined, tumour]):
+        assert label_values(sets, tumour.names) == found, "a site that knows the outer region alone agrees"
+
+
+def test_the_value_of_merged_structures_is_that_of_the_first_name_in_the_map() -> None:
+    liver = LabelSet.parse({"Liver": 5, "Kidney": 1, "Tumour": 2})
+    annotation = annotate(["Liver", "Kidney"], liver, label_map={"Liver": ["Liver", "Tumour"]})
+    merged = renamed(liver, annotation)
+    assert merged.values == {"Liver": (5, 2), "Kidney": (1,)}
+    assert label_values([merged], ["Liver", "Kidney"]) == {"Liver": 5, "Kidney": 1}
+    whole = LabelSet.parse({"Liver": 2, "Kidney": 1})
+    assert label_values([merged, whole], ["Liver", "Kidney"]) == {"Liver": 2, "Kidney": 1}
+
+
 @pytest.mark.parametrize(
     "sets",
     [
         [{"A": 3, "B": 4}, {"A": 5}],
         [{"A": 3}, {"B": 3}],
-        [{"A": [3, 4], "B": 4}],
+        [{"A": 1, "B": [2, 3]}, {"B": 4}],
+        [{"A": [3, 4], "B": [4, 5], "C": [3, 5]}],
         [{"A": 3}],
         [{"A": 300, "B": 1}],
         [],
     ],
-    ids=["disagree", "collide", "region", "nowhere", "beyond uint8", "no site"],
+    ids=[
+        "disagree",
+        "collide",
+        "a region and another value",
+        "crossing",
+        "nowhere",
+        "beyond uint8",
+        "no site",
+    ],
 )
 def test_label_values_count_up_where_the_sites_do_not_agree(sets: list[dict[str, Any]]) -> None:
     assert label_values([LabelSet.parse(raw) for raw in sets], ["A", "B"]) == {"A": 1, "B": 2}

@@ -12,6 +12,7 @@ from FedSegCore.data.labels import LabelSet
 from FedSegCore.data.segments import read_label_map, read_segments
 from FedSegCore.data.volume import Volume
 from FedSegCore.errors import DataError
+from Testing.slicer import write_slicer
 
 AFFINE = np.array([[0, 0, 2.0, -78.16], [-2.0, 0, 0, 82.23], [0, 1.5, 0, -75.27], [0, 0, 0, 1]])
 
@@ -46,8 +47,8 @@ def test_the_header_has_what_slicer_looks_for(tmp_path: Path) -> None:
     assert header["Segment0_ID"] == "Segment_1"
     assert header["Segment0_Name"] == "Left kidney"
     assert header["Segment0_Layer"] == "0"
-    assert header["Segment0_Extent"] == "2 4 1 2 4 4"
-    assert header["Segment1_Extent"] == "0 -1 0 -1 0 -1"
+    assert header["Segment0_Extent"] == "2 6 1 6 1 5"
+    assert header["Segment1_Extent"] == "2 6 1 6 1 5"
     assert header["Segment2_LabelValue"] == "4"
     assert len(header["Segment2_Color"].split()) == 3
 
@@ -82,15 +83,111 @@ def test_two_segments_of_one_name_are_refused(tmp_path: Path) -> None:
         read_segments(tmp_path / "a.seg.nrrd")
 
 
-def test_overlapping_layers_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    image = sitk.GetImageFromArray(np.zeros((4, 4, 4, 2), np.uint8), isVector=True)
-    for number in (0, 1):
-        image.SetMetaData(f"Segment{number}_LabelValue", "1")
-        image.SetMetaData(f"Segment{number}_Layer", str(number))
-    sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
-    with pytest.raises(DataError, match="overlap") as caught:
+def squares() -> dict[str, np.ndarray]:
+    """Three masks inside each other."""
+    masks = {name: np.zeros((9, 8, 7), dtype=bool) for name in ("whole", "core", "enhancing")}
+    masks["whole"][1:8, 1:7, 2:6] = True
+    masks["core"][2:6, 2:6, 2:5] = True
+    masks["enhancing"][3:5, 3:5, 3] = True
+    return masks
+
+
+TUMOUR = LabelSet({"whole": (1, 2, 3), "core": (1, 3), "enhancing": (3,)})
+
+
+def read_back(path: Path, labels: LabelSet, like: Volume | None = None) -> dict[str, np.ndarray]:
+    array = read_label_map(path, labels, like=like).array
+    return dict(zip(labels.names, labels.encode(array, [[name] for name in labels.names]), strict=True))
+
+
+def equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> bool:
+    return found.keys() == expected.keys() and all(np.array_equal(found[n], expected[n]) for n in found)
+
+
+def test_segments_inside_each_other_come_back_as_drawn_from_one_layer(tmp_path: Path) -> None:
+    painted = np.zeros((9, 8, 7), dtype=np.uint8)
+    for value, mask in zip((7, 1, 2), squares().values(), strict=True):
+        painted[mask] = value
+    segments = {"whole": (7, 0), "core": (1, 0), "enhancing": (2, 0)}
+    write_slicer(tmp_path / "a.seg.nrrd", [painted], segments, affine=AFFINE)
+    assert equal(read_back(tmp_path / "a.seg.nrrd", TUMOUR), squares())
+
+
+def test_segments_on_several_layers_come_back_as_drawn(tmp_path: Path) -> None:
+    layers = [mask.astype(np.uint8) for mask in squares().values()]
+    segments = {name: (1, layer) for layer, name in enumerate(squares())}
+    write_slicer(tmp_path / "a.seg.nrrd", layers, segments, affine=AFFINE)
+    assert equal(read_back(tmp_path / "a.seg.nrrd", TUMOUR), squares())
+
+
+def test_cropped_layers_go_back_onto_the_images_grid(tmp_path: Path) -> None:
+    layers = [mask.astype(np.uint8) for mask in squares().values()]
+    segments = {name: (1, layer) for layer, name in enumerate(squares())}
+    crop = (slice(1, 8), slice(1, 8), slice(2, 6))
+    write_slicer(tmp_path / "a.seg.nrrd", layers, segments, affine=AFFINE, crop=crop)
+    like = Volume(np.zeros((9, 8, 7)), AFFINE)
+    assert equal(read_back(tmp_path / "a.seg.nrrd", TUMOUR, like), squares())
+
+
+def test_regions_that_cross_get_the_value_that_they_share_only_where_both_are(tmp_path: Path) -> None:
+    masks = {"a": np.zeros((9, 8, 7), dtype=bool), "b": np.zeros((9, 8, 7), dtype=bool)}
+    masks["a"][:5], masks["b"][3:] = True, True
+    layers = [mask.astype(np.uint8) * 9 for mask in masks.values()]
+    write_slicer(tmp_path / "a.seg.nrrd", layers, {"a": (9, 0), "b": (9, 1)}, affine=AFFINE)
+    assert equal(read_back(tmp_path / "a.seg.nrrd", LabelSet({"a": (1, 3), "b": (3, 2)})), masks)
+
+
+def test_an_overlap_that_the_label_set_has_no_value_for_is_refused(tmp_path: Path) -> None:
+    layers = [mask.astype(np.uint8) for mask in list(squares().values())[:2]]
+    write_slicer(tmp_path / "a.seg.nrrd", layers, {"Liver": (1, 0), "Cyst": (1, 1)}, affine=AFFINE)
+    with pytest.raises(DataError, match='48 voxels inside "Liver" and "Cyst" and no other') as caught:
+        read_label_map(tmp_path / "a.seg.nrrd", LabelSet.parse({"Liver": 1, "Cyst": 2}))
+    assert "`labels`" in caught.value.fix
+
+
+def test_a_region_painted_where_none_of_its_parts_is_has_no_value(tmp_path: Path) -> None:
+    whole = squares()["whole"].astype(np.uint8)
+    write_slicer(tmp_path / "a.seg.nrrd", [whole], {"whole": (1, 0)}, affine=AFFINE)
+    parts = LabelSet({"whole": (1, 2), "left": (1,), "right": (2,)})
+    with pytest.raises(DataError, match='168 voxels inside "whole" and no other'):
+        read_label_map(tmp_path / "a.seg.nrrd", parts)
+
+
+def test_all_segments_that_the_dataset_does_not_name_are_told_at_once(tmp_path: Path) -> None:
+    write_segmentation(tmp_path / "a.seg.nrrd", {"Tumor": 1, "Kidny": 4})
+    with pytest.raises(DataError, match='segments "Tumor", "Kidny"'):
+        read_label_map(tmp_path / "a.seg.nrrd", LabelSet.parse({"Kidney": 1, "Tumour": 2}))
+
+
+def test_voxels_of_no_segment_are_refused(tmp_path: Path) -> None:
+    write_segmentation(tmp_path / "a.seg.nrrd", {"A": 1})
+    with pytest.raises(DataError, match="5 voxels with values that belong to none of its segments"):
         read_label_map(tmp_path / "a.seg.nrrd", LabelSet.parse({"A": 1}))
-    assert "3D Slicer" in caught.value.fix
+
+
+def test_a_segment_on_a_layer_that_the_file_lacks_is_refused(tmp_path: Path) -> None:
+    write_slicer(tmp_path / "a.seg.nrrd", [two_structures()], {"A": (1, 0), "B": (4, 1)}, affine=AFFINE)
+    with pytest.raises(DataError, match=r'1 layer\(s\), and the segment "B" on layer 1'):
+        read_label_map(tmp_path / "a.seg.nrrd", LabelSet.parse({"A": 1, "B": 2}))
+
+
+def test_a_segment_value_that_is_no_number_is_one_sentence(tmp_path: Path) -> None:
+    write_segmentation(tmp_path / "a.seg.nrrd", {"A": 1, "B": 4})
+    image = sitk.ReadImage(str(tmp_path / "a.seg.nrrd"))
+    image.SetMetaData("Segment1_LabelValue", "four")
+    sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
+    with pytest.raises(DataError, match="cannot be read"):
+        read_segments(tmp_path / "a.seg.nrrd")
+
+
+def test_a_segmentation_of_one_slice_in_two_axes_gets_a_third(tmp_path: Path) -> None:
+    slice_of_a = (two_structures()[:, :, 4] == 1).astype(np.uint8)
+    image = sitk.GetImageFromArray(slice_of_a.T.copy())
+    image.SetMetaData("Segment0_Name", "A")
+    image.SetMetaData("Segment0_LabelValue", "1")
+    sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
+    array = read_label_map(tmp_path / "a.seg.nrrd", LabelSet.parse({"A": 3})).array
+    assert np.array_equal(array, 3 * slice_of_a[:, :, None])
 
 
 def test_a_damaged_or_missing_segmentation_is_one_sentence(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ import errno
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
-from FedSegCore.errors import StorageError
-from FedSegCore.federation import wire
+from FedSegCore.errors import InputError, StorageError
+from FedSegCore.federation import ledger, wire
 from FedSegCore.federation.joining import Joining
 from FedSegCore.federation.ledger import Ledger, append_line, drop_unfinished_line, ledger_line, read_lines
 from FedSegCore.methods.averaging import Averaging, AveragingUpdate
@@ -100,6 +103,83 @@ def test_an_unfinished_last_line_is_dropped_when_the_ledger_is_opened(tmp_path: 
         file.write('{"round": 2, "si')
     Ledger(path).record(wire.encode(UPDATE), site="north", round_number=2, kind="update")
     assert [line["round"] for line in read_lines(path)] == [1, 2]
+
+
+def test_half_a_line_of_a_killed_worker_does_not_spoil_the_next_ones(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    mine = Ledger(path)
+    append_line(path, {"round": 1})
+    with path.open("a") as file:
+        file.write('{"round": 2, "si')
+    mine.record(wire.encode(UPDATE), site="north", round_number=2, kind="update")
+    assert [line["round"] for line in read_lines(path)] == [1, 2]
+
+
+def test_a_line_that_another_process_is_writing_is_waited_for_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with ledger._alone(path) as file:
+        file.write(b'{"site": "nor')
+        file.flush()
+        opened = threading.Thread(target=Ledger, args=(path,))
+        appended = threading.Thread(target=append_line, args=(path, {"site": "south"}))
+        opened.start(), appended.start()
+        opened.join(0.2)
+        assert opened.is_alive() and appended.is_alive()
+        file.write(b'th"}\n')
+    opened.join(), appended.join()
+    assert [line["site"] for line in read_lines(path)] == ["north", "south"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from FedSegCore.federation.ledger import _alone
+with _alone(Path(sys.argv[1])) as file:
+    file.write(b'{"site": "nor')
+    file.flush()
+    print("half", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_worker_killed_while_it_writes_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None and worker.stdout.readline()
+        waiting = threading.Thread(target=append_line, args=(path, {"site": "south"}))
+        waiting.start()
+        worker.kill()
+    waiting.join(10)
+    assert not waiting.is_alive() and read_lines(path) == [{"site": "south"}]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from FedSegCore.federation.ledger import append_line
+for number in range(40):
+    append_line(Path(sys.argv[1]), {"site": sys.argv[2], "round": number, "names": ["weight"] * 2000})
+"""
+
+
+def test_lines_of_several_processes_are_all_whole_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path, site]) for site in "abc"]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    lines = read_lines(path)
+    for site in "abc":
+        assert [line["round"] for line in lines if line["site"] == site] == list(range(40))
+
+
+@pytest.mark.parametrize(
+    "damaged", [b'{"round": 1, "site"', b"\x00\x00\x00\x00", b"\xff\xfe", b"[1]", b"3"], ids=repr
+)
+def test_a_damaged_line_is_named_with_its_file_and_number(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(b'{"round": 1}\n' + damaged + b'\n{"round": 2}\n')
+    with pytest.raises(InputError, match=r"ledger\.jsonl, line 2: expected one JSON object") as caught:
+        read_lines(path)
+    assert "take that line out" in caught.value.fix and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "half a line", "whole\n", "whole\nhalf", "\n"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 import FedSegCore.simulation.simulate as simulation
+from FedSegCore.data.check import check_dataset
 from FedSegCore.data.phantom import STYLES, write_phantom_dataset
 from FedSegCore.federation.inprocess import InProcess
 from FedSegCore.federation.ledger import Ledger, read_lines
@@ -29,6 +31,7 @@ NAME = "DOE_JANE"
 HEADER = "BORN19700401"
 FOLDER = "WARDSEVEN"
 VALUE = 1234.5678
+LICENCE = "on request: Dr Hans Mueller, MRN 123456"
 METHODS = ("fedavg", "segviz", "iopfl", "local")
 SMALL = {
     "name": "markers",
@@ -84,6 +87,27 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         plant(folder / name)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("what", "stated"),
+    [
+        ("licence", {"licence": LICENCE}),
+        ("label", {"labels": {"background": 0, "Liver of MRN 123456": 1}}),
+        ("channel", {"channel_names": {"0": "CT of Hans Mueller"}}),
+    ],
+)
+def test_check_warns_of_a_person_in_the_texts_that_leave_a_site(
+    datasets: Path, tmp_path: Path, what: str, stated: dict[str, Any]
+) -> None:
+    shutil.copytree(datasets / "north", tmp_path / "site")
+    file = tmp_path / "site" / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | stated))
+    (warning,) = [
+        one for one in check_dataset(tmp_path / "site") if one.message.startswith(f"The {what} seems")
+    ]
+    assert (warning.file, warning.severity) == ("dataset.json", "warning")
+    assert "leaves the site" in warning.fix
 
 
 def listen(patch: pytest.MonkeyPatch) -> Heard:

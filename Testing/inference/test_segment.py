@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from FedSegCore.data.io import read_volume
+from FedSegCore.data.legend import read_legend
 from FedSegCore.data.plan import Intensity, Plan
+from FedSegCore.data.segments import read_segments
 from FedSegCore.data.volume import Volume
 from FedSegCore.errors import DataError, UsageError
 from FedSegCore.inference.modelfile import Model, ModelHeader, assemble
-from FedSegCore.inference.segment import match_modalities, read_case, segment_volumes
+from FedSegCore.inference.segment import (
+    match_modalities,
+    read_case,
+    segment_volumes,
+    write_segmentation,
+)
 from Testing.inference.conftest import MakeWeights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -164,3 +172,30 @@ def test_images_of_one_case_on_two_grids_are_refused(two_modal: ModelHeader, wei
 def test_an_image_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.nii"):
         read_case({"CT": tmp_path / "nowhere.nii"})
+
+
+def test_a_label_map_says_what_its_values_cover_and_where_slices_are_stacked(
+    header: ModelHeader, two_d: ModelHeader, weights_of: MakeWeights, tmp_path: Path
+) -> None:
+    for dims, one in ((2, two_d), (3, header)):
+        overlapping = replace(one, overlapping=True)
+        found = segment_volumes(
+            model_of(overlapping, weights_of(overlapping, logits=(8.0, 9.0))), {"CT": volume()}
+        )
+        write_segmentation(tmp_path / "a.nii.gz", found, like=volume(), header=overlapping)
+        legend = read_legend(tmp_path / "a.nii.gz")
+        assert legend is not None and legend.slices_along == ("S" if dims == 2 else "")
+        assert np.array_equal(legend.masks(read_volume(tmp_path / "a.nii.gz").array), found.regions)
+        assert found.hidden(overlapping) == 0
+
+
+def test_a_structure_that_the_model_never_learnt_is_not_named_in_the_result(
+    header: ModelHeader, weights_of: MakeWeights, tmp_path: Path
+) -> None:
+    half = replace(header, known=("Kidney",))
+    found = segment_volumes(model_of(half, weights_of(half)), {"CT": volume()})
+    for name in ("a.nii.gz", "a.seg.nrrd"):
+        write_segmentation(tmp_path / name, found, like=volume(), header=half)
+        legend = read_legend(tmp_path / name)
+        assert legend is not None and set(legend.structures) == {"Kidney"}
+    assert read_segments(tmp_path / "a.seg.nrrd") == {"Kidney": 2}

@@ -49,6 +49,11 @@ def test_the_rate_rises_linearly_and_falls_with_half_a_cosine_to_a_hundredth() -
     assert learning_rate_at(1.5, training) == pytest.approx(0.01)
 
 
+def test_a_step_sees_what_is_given_or_two_volumes_or_eight_slices() -> None:
+    assert [Training().batch(dims) for dims in (2, 3)] == [8, 2]
+    assert [Training(batch_size=4).batch(dims) for dims in (2, 3)] == [4, 4]
+
+
 @pytest.mark.parametrize("warm_up", [0.0, 0.5, 1.0])
 def test_the_rate_is_always_positive_and_never_above_its_peak(warm_up: float) -> None:
     training = replace(TRAINING, learning_rate=0.5, warm_up=warm_up)

@@ -112,7 +112,7 @@ def test_the_form_concerns_segviz_alone() -> None:
         ({"mu": -1}, "expected 0 or more", ""),
         ({"personal": 2.0}, "expected 0 to 1", ""),
         ({"fedavg": 3}, "must be a table", ""),
-        ({"fedgan": {"mu": 1.0}}, 'Unknown key "fedgan"', '"fedgin"'),
+        ({"fedgan": {"mu": 1.0}}, 'Unknown method "fedgan"', '"fedgin"'),
         ({"fedavg": {"muu": 1.0}}, 'Unknown key "muu"', '"mu"'),
     ],
     ids=str,
@@ -123,3 +123,49 @@ def test_a_wrong_option_is_one_sentence(options: dict[str, Any], message: str, f
     assert message in caught.value.message
     assert fix in caught.value.fix
     assert caught.value.exit_code == 2
+
+
+def test_a_table_may_name_a_method_of_its_own_that_is_like_another() -> None:
+    options = {
+        "weighting": "uniform",
+        "central+gin": {"like": "central", "augment": "gin", "gin_balance": True},
+        "fedprox-strong": {"like": "fedprox", "mu": 1.0},
+    }
+    pooled, strong = named("central+gin", options), named("fedprox-strong", options)
+    assert (pooled.name, pooled.pooled) == ("central+gin", True)
+    assert pooled.training == {"augment": "gin", "gin_balance": True}
+    assert pooled.method == METHODS["central"].method
+    assert strong.method == Averaging(proximal=1.0, weighting="uniform")
+    assert named("central", options).training == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"mine": {"like": "fedgan"}}, "fedgin"),
+        ({"mine": {"augment": "gin"}}, "mine"),
+        ({"mine": {"like": "fedgin", "gin_kernels": [2]}}, "gin_kernels"),
+        ({"mine": {"like": "fedgin", "augment": "gim"}}, "augment"),
+        ({"mine": {"like": 3}}, "3"),
+    ],
+)
+def test_a_method_of_the_studys_own_naming_that_cannot_be_made_is_refused(
+    options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(StudyError, match=told):
+        named("mine", options)
+
+
+def test_a_known_methods_name_cannot_stand_for_another_one() -> None:
+    with pytest.raises(StudyError, match="a method of its own"):
+        named("fedavg", {"fedavg": {"like": "fedgin"}})
+
+
+def test_a_name_that_is_no_folders_is_refused() -> None:
+    with pytest.raises(StudyError, match="cannot be called"):
+        named("../up", {"../up": {"like": "fedavg"}})
+
+
+def test_one_methods_augmentation_stands_in_its_own_table() -> None:
+    with pytest.raises(StudyError, match=r"\[train\]"):
+        named("fedavg", {"augment": "gin"})

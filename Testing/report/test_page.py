@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
 import time
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from FedSegCore.errors import UsageError
+from FedSegCore.errors import StorageError, UsageError
 from FedSegCore.report.inputs import ReportInputs, gather
 from FedSegCore.report.overlays import Overlay
 from FedSegCore.report.page import BANNER, CONTENTS, render, write_report
@@ -87,6 +89,18 @@ def test_a_whole_report_stands_on_its_own(whole_report: ReportInputs, tmp_path: 
         "Stand-in data",
     ):
         assert said in page.text
+
+
+def test_a_full_disk_names_the_page_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"report\.html could not be written: No space left"):
+        write_report(tmp_path / "report.html", ReportInputs())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_inputs_give_the_same_page(whole_report: ReportInputs) -> None:
@@ -177,6 +191,12 @@ def test_undefined_scores_only(whole_report: ReportInputs) -> None:
     rows = [replace(row, dice=math.nan, hd95_mm=math.nan, nsd_1mm=math.nan) for row in whole_report.scores]
     text = checked(render(replace(whole_report, scores=rows))).text
     assert "no defined score" in text and "No Dice to draw" in text
+
+
+def test_the_page_says_which_rounds_model_the_validation_dice_is_of(whole_report: ReportInputs) -> None:
+    text = checked(render(whole_report)).text
+    assert "begins at round 0, with the first weights, and ends one round before the last" in text
+    assert "A site's own model is validated after the round's training." in text
 
 
 def test_loss_is_drawn_where_no_dice_was_recorded() -> None:

@@ -38,6 +38,13 @@ def test_curves_average_labels_then_seeds_and_keep_their_range() -> None:
     assert loss_curves(ROUNDS)["north"]["fedavg"].mean[0] == 1.5
 
 
+def test_dice_stands_at_the_round_of_the_model_that_was_validated_and_loss_at_its_own() -> None:
+    lines = [{**line, "validated": line["round"] - 1} for line in ROUNDS]
+    assert dice_curves(lines)["north"]["fedavg"].rounds.tolist() == [0]
+    assert loss_curves(lines)["north"]["fedavg"].rounds.tolist() == [1]
+    assert absences(lines, site="north") == [2]
+
+
 def test_lost_sites_keep_their_reason() -> None:
     assert [(own.site, own.round, own.reason) for own in left_out(ROUNDS)] == [("north", 2, "timed out")]
     assert absences(ROUNDS, site="north") == [2] and absences(ROUNDS, site="south") == []

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import errno
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from FedSegCore.errors import DataError
+from FedSegCore.errors import DataError, StorageError
 from FedSegCore.report.scores import (
     COLUMNS,
     Score,
@@ -109,3 +111,17 @@ def test_a_damaged_file_is_named_with_its_fault(tmp_path: Path, text: str, says:
 def test_an_absent_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found none"):
         read_scores(tmp_path / "scores.csv")
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = write_scores(tmp_path / "scores.csv", [ROW])
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"scores\.csv could not be written: No space left"):
+        write_scores(path, [])
+    assert len(read_scores(path)) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scores.csv"]

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import errno
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -12,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from FedSegCore.errors import ModelFileError, StorageError
-from FedSegCore.tensors.tensorfile import load, pack, save, unpack, write_atomic
+from FedSegCore.errors import ModelFileError
+from FedSegCore.tensors.tensorfile import load, pack, save, unpack
 from Testing.phantoms import equal
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
@@ -193,26 +191,3 @@ def test_a_missing_file_or_a_folder_is_one_sentence(tmp_path: Path) -> None:
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(ModelFileError, match="cannot be read"):
             load(path)
-
-
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "checkpoint"
-    write_atomic(path, b"old")
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="No space left on device") as caught:
-        write_atomic(path, b"new")
-    assert caught.value.exit_code == 2
-    assert path.read_bytes() == b"old"
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
-
-
-def test_a_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError):
-        write_atomic(tmp_path / "file" / "model", b"new")

@@ -65,3 +65,13 @@ def test_a_site_that_the_study_does_not_have_is_refused(study: Path) -> None:
     assert "belong together" in refused(fedseg("check", folder, "--site", "north"))
     assert "/nowhere" in refused(fedseg("check", "/nowhere"))
     assert "study.toml" in refused(fedseg("check", study))
+
+
+def test_it_tells_how_many_cases_are_read_and_names_none(study: Path) -> None:
+    outcome = fedseg("check", study.parent / "north", "--json")
+    told = outcome.told("progress")
+    assert [event["message"] for event in told] == [f"{number} of 4 cases read" for number in (1, 2, 3, 4)]
+    assert [event["value"] for event in told] == [0.25, 0.5, 0.75, 1.0]
+    assert {event["stage"] for event in told} == {"data"}
+    at_a_site = fedseg("check", study.parent / "north", "--study", study, "--site", "north", "--json")
+    assert at_a_site.told("progress") == told

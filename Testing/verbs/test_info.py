@@ -37,6 +37,18 @@ def test_a_study_tells_its_sites_and_a_dataset_its_cases(finished: Finished) -> 
     assert facts(finished.study.parent / "mr" / "dataset.json") == dataset
 
 
+def test_a_segmentation_tells_its_structures_and_an_image_its_grid(
+    finished: Finished, tmp_path: Path
+) -> None:
+    assert facts(finished.scan)["kind"] == "image" and facts(finished.scan)["spacing_mm"] == [2.0, 2.0, 2.0]
+    for name in ("found.nii.gz", "found.seg.nrrd"):
+        image = f"CT={finished.scan}"
+        assert fedseg("segment", "--image", image, "--model", finished.model, "-o", tmp_path / name).code == 0
+        found = facts(tmp_path / name)
+        assert found["kind"] == "segmentation" and found["structures"] == {"Liver": [1], "Kidney": [2]}
+        assert found["slices"] == "none, 3-D" and found["shape"] == facts(finished.scan)["shape"]
+
+
 def test_a_study_with_dates_in_it_is_told_as_text(tmp_path: Path) -> None:
     study = tmp_path / "study.toml"
     study.write_text('name = "a"\nseed = 2020-01-01\nrounds = nan\n')

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,8 @@ import SimpleITK
 
 from FedSegCore.data.io import read_volume
 from FedSegCore.data.segments import read_segments
-from Testing.command import Finished, fedseg, refused
+from FedSegCore.inference.modelfile import load_model, save_model
+from Testing.command import FEW_STEPS, Finished, SmallSite, fedseg, refused, write_study
 
 
 def oblique(image: nib.Nifti1Image) -> nib.Nifti1Image:
@@ -221,3 +223,94 @@ def test_two_images_of_one_name_are_refused_before_the_first_is_segmented(
         shutil.copy(finished.scan, images[-1])
     assert "Two images" in refused(fedseg("segment", *images, "--model", mr_model, "-o", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def two_channels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model of T1 and FLAIR, and a folder of two cases of both, named as nnU-Net names them."""
+    folder = tmp_path_factory.mktemp("channels")
+    rest = FEW_STEPS.replace("rounds = 2", "rounds = 1")
+    study = write_study(folder, [SmallSite("north", "t1+flair", cases=2, test_cases=2)], rest=rest)
+    outcome = fedseg("simulate", study, "--out", folder / "out")
+    assert outcome.code == 0, outcome
+    return folder / "out" / "models" / "global.safetensors", folder / "north" / "imagesTs"
+
+
+def test_the_channels_of_a_case_in_a_folder_are_fed_together_in_order(
+    two_channels: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, images = two_channels
+    out = tmp_path / "found"
+    outcome = fedseg("segment", images, "--model", model, "-o", out)
+    assert outcome.code == 0, outcome
+    assert sorted(path.name for path in out.iterdir()) == ["north_002.nii.gz", "north_003.nii.gz"]
+    assert "_0000 T1, _0001 FLAIR" in outcome.out
+    named = [f"T1={images / 'north_002_0000.nii.gz'}", f"FLAIR={images / 'north_002_0001.nii.gz'}"]
+    words = [word for one in named for word in ("--image", one)]
+    assert fedseg("segment", *words, "--model", model, "-o", tmp_path / "one.nii.gz").code == 0
+    together, apart = read_volume(out / "north_002.nii.gz"), read_volume(tmp_path / "one.nii.gz")
+    assert np.array_equal(together.array, apart.array)
+
+
+def test_a_case_that_lacks_a_channel_or_has_one_twice_is_refused(
+    two_channels: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, images = two_channels
+    folder = tmp_path / "in"
+    shutil.copytree(images, folder)
+    shutil.copy(folder / "north_002_0001.nii.gz", folder / "north_002_0002.nii.gz")
+    words = ("segment", folder, "--model", model, "-o", tmp_path / "found")
+    assert "takes 2 images a case (T1, FLAIR)" in (said := refused(fedseg(*words)))
+    assert "holds 3 of north_002" in said and "--image MODALITY=FILE" in said
+    (folder / "north_002_0001.nii.gz").unlink()
+    (folder / "north_002_0002.nii.gz").rename(folder / "north_002_0000.nii")
+    assert "same channel of north_002" in refused(fedseg(*words))
+    (folder / "north_002_0000.nii").unlink()
+    assert "takes 2 images" in refused(fedseg(*words))
+    assert not (tmp_path / "found").exists()
+
+
+def test_a_model_of_one_image_refuses_cases_of_several_channels(
+    two_channels: tuple[Path, Path], mr_model: Path, tmp_path: Path
+) -> None:
+    said = refused(fedseg("segment", two_channels[1], "--model", mr_model, "-o", tmp_path / "found"))
+    assert "takes one image a case (MR)" in said and "2 channels of north_002" in said
+    assert "--image MR=FILE" in said and "that channel alone" in said
+
+
+@pytest.mark.parametrize(
+    "numbers", [("a_0000", "b_0000"), ("a_0001", "a_0002"), ("a", "a_0000"), ("a_0003",)]
+)
+def test_images_of_one_channel_in_a_folder_are_cases_under_their_own_names(
+    numbers: tuple[str, ...], finished: Finished, mr_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in numbers:
+        image = finished.study.parent / "mr" / "imagesTs" / "mr_003.nii.gz"
+        shutil.copy(image, tmp_path / "in" / f"{name}.nii.gz")
+    outcome = fedseg("segment", tmp_path / "in", "--model", mr_model, "-o", tmp_path / "found")
+    assert outcome.code == 0, outcome
+    assert sorted(path.name for path in (tmp_path / "found").iterdir()) == [
+        f"{name}.nii.gz" for name in numbers
+    ]
+
+
+def test_structures_that_a_label_map_cannot_show_are_told(
+    finished: Finished, mr_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = load_model(mr_model)
+    model = tmp_path / "model.safetensors"
+    save_model(model, trained.net.state_dict(), replace(trained.header, overlapping=True))
+    image = finished.study.parent / "mr" / "imagesTs" / "mr_003.nii.gz"
+    regions = np.zeros((2, *read_volume(image).shape), dtype=bool)
+    regions[0, 2:8], regions[1, 7:9] = True, True
+    monkeypatch.setattr("FedSegCore.inference.segment.segment_prepared", lambda *_: regions)
+    words = ("segment", image, "--model", model, "--json", "-o")
+    outcome = fedseg(*words, tmp_path / "found.nii.gz")
+    (warning,) = outcome.told("warning")
+    assert "1 of 1 cases" in warning["message"] and ".seg.nrrd" in warning["fix"]
+    whole = fedseg(*words, tmp_path / "found.seg.nrrd")
+    assert not whole.told("warning")
+    layers = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "found.seg.nrrd")))
+    for place, region in enumerate(regions):
+        assert np.array_equal((layers[..., place] != 0).transpose(2, 1, 0), region)

@@ -297,3 +297,47 @@ def test_methods_that_differ_in_their_norm_layers_are_told_apart(tmp_path: Path)
     assert any("fedavg instance, fedbn batch" in message for message in warnings)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "fedavg: instance, fedbn: batch" in page
+
+
+def test_a_damaged_line_of_the_ledger_is_named_and_mended_by_hand(finished: Finished, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    (out / "report.html").unlink()
+    (out / "models" / "index.json").unlink()
+    ledger = out / "ledger.jsonl"
+    whole = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join([*whole[:2], whole[2][:40] + b"\n", *whole[3:]]))
+    line = refused(fedseg("simulate", finished.study, "--out", out, "--resume"))
+    assert "ledger.jsonl, line 3: " in line and "take that line out" in line
+    ledger.write_bytes(b"".join([*whole[:2], *whole[3:]]))
+    assert fedseg("simulate", finished.study, "--out", out, "--resume").code == 0
+
+
+def test_the_reading_of_cases_is_told_before_anything_is_trained(finished: Finished) -> None:
+    events = finished.outcome.events
+    first = next(place for place, event in enumerate(events) if event["event"] == "round")
+    told = [event for event in events[:first] if event["event"] == "progress"]
+    values = [event["value"] for event in told]
+    assert {event["stage"] for event in told} == {"data"} and values == sorted(values)
+    assert values[0] == 0.0 and values[-1] == 1.0 and len(values) > 5
+    assert {"ct: 2 of 2 cases read", "away: 1 of 1 cases read"} <= {event["message"] for event in told}
+
+
+def test_a_dry_run_tells_how_far_the_reading_has_come(finished: Finished, tmp_path: Path) -> None:
+    outcome = fedseg("simulate", finished.study, "--out", tmp_path / "out", "--dry-run", "--json")
+    told = outcome.told("progress")
+    assert told[-1]["value"] == 1.0 and {event["stage"] for event in told} == {"data"}
+    assert all(event["message"].endswith("cases read") for event in told)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_limit_that_cannot_be_kept_in_one_process_is_told(workers: int, tmp_path: Path) -> None:
+    rest = FEW_STEPS.replace("rounds = 2", "rounds = 1\nround_timeout = 100")
+    study = write_study(tmp_path, rest=rest)
+    outcome = fedseg("simulate", study, "--out", tmp_path / "out", "--workers", workers, "--json")
+    assert outcome.code == 0, outcome
+    warned = [
+        event for event in outcome.told("warning") if "round_timeout = 100 has no effect" in event["message"]
+    ]
+    assert len(warned) == (1 if workers == 1 else 0)
+    assert all("--workers" in event["fix"] for event in warned)

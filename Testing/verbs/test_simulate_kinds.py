@@ -208,3 +208,19 @@ def test_a_dry_run_tells_of_cases_that_are_not_scored_or_train_twice(tmp_path: P
     said = [event["message"] for event in outcome.told("warning")]
     assert "Site a: 1 test cases have no label and are not scored." in said
     assert 'The case "a_000" of site b also trains at site a.' in said
+
+
+def test_a_study_runs_one_method_in_two_ways_side_by_side(tmp_path: Path) -> None:
+    rest = ONE_ROUND + '[method_options."central+gin"]\nlike = "central"\naugment = "gin"\n'
+    study = write_study(tmp_path, head='methods = ["central", "central+gin"]', rest=rest)
+    out = tmp_path / "out"
+    assert fedseg("simulate", study, "--out", out).code == 0
+    assert {(row["method"], row["model"]) for row in rows(out)} == {
+        ("central", "central"),
+        ("central+gin", "central"),
+    }
+    plain, other = (out / "runs" / f"{name}-seed0" / "models" for name in ("central", "central+gin"))
+    weights = [(models / "central.safetensors").read_bytes() for models in (plain, other)]
+    assert weights[0] != weights[1]
+    assert read_header(other / "central.safetensors")["method"] == "central+gin"
+    assert "central+gin: like: central" in (out / "report.html").read_text(encoding="utf-8")
