@@ -146,8 +146,8 @@ def make_parser() -> argparse.ArgumentParser:
         "predictions",
         type=Path,
         metavar="PREDICTIONS",
-        help="file or folder; what `fedseg segment` wrote is compared by its structures' names, any other file by "
-        "the values that the dataset.json beside LABELS gives to them",
+        help="file or folder; what `fedseg segment` wrote and a .seg.nrrd are compared by their structures' names, "
+        "any other file by the values that the dataset.json beside LABELS gives to them",
     )
     evaluate.add_argument(
         "labels",

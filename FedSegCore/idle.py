@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from FedSegCore.errors import StudyError, nearest
 from FedSegCore.learning.train import Training
@@ -32,7 +32,7 @@ def refuse_idle(
             raise _idle(f'"{key}" in [method_options]', methods)
     entries = [named(name, options) for name in methods]
     _check_recalibration(entries, norm)
-    _check_gin(entries, training)
+    _check_augmentation(entries, training)
 
 
 def refuse_unknown_baseline(baseline: str, methods: tuple[str, ...], options: Mapping[str, Any]) -> None:
@@ -71,17 +71,26 @@ def _check_own(name: str, options: Mapping[str, Any], methods: tuple[str, ...], 
             raise _idle(f'"{key}" in [method_options.{name}]', (name,))
 
 
-def _check_gin(entries: Sequence[Named], training: Training) -> None:
-    """The random networks' keys are of use to "gin" alone."""
+_AUGMENTED_BY: Final = {
+    "augment_probability": ("gin", "classic"),
+    "gin_kernels": ("gin",),
+    "gin_balance": ("gin",),
+}
+"""Which kinds of augmentation heed a key."""
+
+
+def _check_augmentation(entries: Sequence[Named], training: Training) -> None:
+    """The keys of augmentation are of use where there is some, the random networks' where it is "gin"."""
     augmented = {
         entry.name: entry.training.get("augment") or training.augment or entry.augment for entry in entries
     }
     plain = Training()
-    for key in ("gin_kernels", "gin_balance"):
-        if "gin" not in augmented.values() and getattr(training, key) != getattr(plain, key):
+    for key, kinds in _AUGMENTED_BY.items():
+        used = [name for name, kind in augmented.items() if kind in kinds]
+        if not used and getattr(training, key) != getattr(plain, key):
             raise _idle(f'"{key}" in [train]', tuple(augmented))
         for entry in entries:
-            if key in entry.training and augmented[entry.name] != "gin":
+            if key in entry.training and entry.name not in used:
                 raise _idle(f'"{key}" in [method_options.{entry.name}]', (entry.name,))
 
 

@@ -181,7 +181,10 @@ def _check(study: Study) -> None:
         named(name, study.method_options)
     if study.baseline is not None:
         refuse_unknown_baseline(study.baseline, study.methods, study.method_options)
-    if len(set(study.methods)) < len(study.methods) or len(set(study.seeds)) < len(study.seeds):
+    # Folders are named after methods, and some disks fold case.
+    if len({name.casefold() for name in study.methods}) < len(study.methods) or len(set(study.seeds)) < len(
+        study.seeds
+    ):
         raise StudyError("A method or seed is named twice.", "Name each once.")
     if not study.methods or not study.seeds:
         raise StudyError("The study has an empty list of methods or seeds.", "Name at least one.")
@@ -243,7 +246,7 @@ def _check_ranges(study: Study) -> None:
         "learning_rate": train.learning_rate,
         "clip_norm": train.clip_norm,
     }
-    shares = {"warm_up": train.warm_up, "augment_probability": train.augment_probability}
+    shares = {"warm_up": train.warm_up}
     held = {"threads": train.threads, "weight_decay": train.weight_decay}
     for values, least, most, wanted in (
         (least_one, 1, math.inf, "1 or more"),

@@ -133,6 +133,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"method": None, "methods": "fedavg"}, "must be a list"),
     ({"method": None, "methods": []}, "empty list"),
     ({"method": None, "methods": ["fedavg", "fedavg"]}, "named twice"),
+    (
+        {"method": None, "methods": ["fedavg", "FedAvg"], "method_options": {"FedAvg": {"like": "fedgin"}}},
+        "named twice",
+    ),
     ({"seed": 1, "seeds": [1]}, "both seed and seeds"),
     ({"seed": "one"}, "must be a whole number"),
     ({"seeds": [1, 1]}, "named twice"),
@@ -369,6 +373,7 @@ IDLE: list[tuple[dict[str, Any], str]] = [
     ({"method": "central", "method_options": {"weighting": "uniform"}}, "not used by central"),
     ({"method_options": {"recalibrate": True}}, "instance norm"),
     ({"train": {"gin_balance": True}}, '"gin_balance" in [train]'),
+    ({"train": {"augment_probability": 0.9}}, '"augment_probability" in [train]'),
     ({"method_options": {"fedavg": {"gin_kernels": [1]}}}, '"gin_kernels" in [method_options.fedavg]'),
     ({"method_options": {"mine": {"like": "fedgin"}}}, "does not run mine"),
     ({"method": "mine", "method_options": {"mine": {"like": "local", "mu": 1.0}}}, '"mu"'),

@@ -11,7 +11,7 @@ import numpy as np
 
 from FedSegCore.data.io import image_suffix, one_sentence, read_volume
 from FedSegCore.data.legend import read_legend
-from FedSegCore.data.segments import read_layers, segments_of, uncropped
+from FedSegCore.data.segments import read_layers, refuse_lacking_layers, segments_of, uncropped
 from FedSegCore.data.volume import Volume
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def _segments(path: Path, like: Volume | None) -> Drawn:
         segments = segments_of(read_metadata(path), path)
         layers, affine = read_layers(path)
         layers = layers.reshape(*layers.shape[:3], -1)
+        refuse_lacking_layers(segments, layers.shape[3], path=path)
         volumes = {one.name: Volume(layers[..., one.layer] == one.value, affine) for one in segments}
     if like is not None:
         volumes = {
@@ -67,4 +68,7 @@ def _legend_structures(path: Path) -> Drawn | None:
     if legend is None:
         return None
     volume = read_volume(path)
+    known = {0, *(value for values in legend.structures.values() for value in values)}
+    if not known.issuperset(np.unique(volume.array).tolist()):
+        return None  # the map was painted over since: its legend is of another state
     return Drawn(dict(zip(legend.structures, legend.masks(volume.array), strict=True)), volume.affine)

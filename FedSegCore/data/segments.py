@@ -146,7 +146,8 @@ def named_values(
     """
     shape = layers.shape[:3]
     flat = np.ascontiguousarray(np.moveaxis(layers.reshape(*shape, -1), 3, 0)).reshape(-1, np.prod(shape))
-    _refuse_unknown(segments, len(flat), labels=labels, path=path)
+    _refuse_unknown(segments, labels=labels, path=path)
+    refuse_lacking_layers(segments, len(flat), path=path)
     codes, covering = _covered(flat, segments)
     if stray := int(np.count_nonzero((flat != 0).any(axis=0) & (codes == 0))):
         raise DataError(
@@ -161,8 +162,8 @@ def named_values(
     return named
 
 
-def _refuse_unknown(segments: Iterable[Segment], layers: int, *, labels: LabelSet, path: Path) -> None:
-    """Raises DataError for names that the label set lacks, and for layers that the file lacks."""
+def _refuse_unknown(segments: Iterable[Segment], *, labels: LabelSet, path: Path) -> None:
+    """Raises DataError for names that the label set lacks."""
     unknown = [segment.name for segment in segments if segment.name not in labels.values]
     if unknown:
         listed = ", ".join(f'"{name}"' for name in unknown)
@@ -171,6 +172,10 @@ def _refuse_unknown(segments: Iterable[Segment], layers: int, *, labels: LabelSe
             f"{path} has {what} {listed}, which dataset.json does not name.",
             f"{nearest(unknown[0], labels.names)} Rename the segment, or add it to dataset.json's `labels`.",
         )
+
+
+def refuse_lacking_layers(segments: Iterable[Segment], layers: int, *, path: Path) -> None:
+    """Raises DataError for a segment on a layer that the file lacks."""
     for segment in segments:
         if not 0 <= segment.layer < layers:
             raise DataError(
@@ -211,7 +216,7 @@ def _value(names: Sequence[str], labels: LabelSet, *, path: Path, voxels: int) -
 
 
 def uncropped(volume: Volume, *, shape: tuple[int, ...], affine: np.ndarray) -> Volume:
-    """Puts a whole-voxel crop of an image's grid back on it; leaves any other grid as it is."""
+    """Puts a whole-voxel crop of an image's grid back on it; leaves alone what lies beside it or on another grid."""
     if same_grid(volume.shape, volume.affine, other_shape=shape, other_affine=affine):
         return volume
     steps = np.linalg.inv(affine) @ volume.affine
@@ -219,6 +224,8 @@ def uncropped(volume: Volume, *, shape: tuple[int, ...], affine: np.ndarray) -> 
     aligned = np.allclose(steps[:3, :3], np.eye(3), atol=1e-3) and np.allclose(steps[:3, 3], offset, atol=0.1)
     if not aligned:
         return volume
+    if not _inside(volume.array, offset, shape):
+        return volume  # cutting a structure off would hide that this is another image's
     full = np.zeros(shape, dtype=volume.array.dtype)
     there = tuple(
         slice(max(o, 0), max(min(o + n, m), 0)) for o, n, m in zip(offset, volume.shape, shape, strict=True)
@@ -226,3 +233,12 @@ def uncropped(volume: Volume, *, shape: tuple[int, ...], affine: np.ndarray) -> 
     here = tuple(slice(t.start - o, max(t.stop, t.start) - o) for o, t in zip(offset, there, strict=True))
     full[there] = volume.array[here]
     return Volume(full, affine)
+
+
+def _inside(array: np.ndarray, offset: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether all voxels but those of 0 lie on a grid that this one begins at `offset` of."""
+    for axis, (start, side) in enumerate(zip(offset, shape, strict=True)):
+        filled = np.flatnonzero(array.any(axis=tuple(other for other in range(3) if other != axis)))
+        if filled.size and not 0 <= filled[0] + start <= filled[-1] + start < side:
+            return False
+    return True

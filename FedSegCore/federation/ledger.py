@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -106,29 +107,52 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 def drop_unfinished_line(path: Path) -> None:
-    """Cut off what stands after the last line's end, but never what another process is writing."""
-    if path.is_file():
-        with _alone(path) as file:
-            _drop_unfinished(file)
+    """Cut off what stands after the last line's end, but never what another process is writing.
+
+    Raises:
+        StorageError: the file cannot be changed.
+    """
+    try:
+        if path.is_file():
+            with _alone(path) as file:
+                _drop_unfinished(file)
+    except OSError as error:
+        raise StorageError(path, error) from error
 
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[BinaryIO]:
     """The file, open to read and append, while every other process that wants it so waits.
 
-    The system lets the next one in when this process dies, however it dies.
+    The system lets the next one in when this process dies, however it dies. A disk that knows no locks, as some
+    network disks do, is written to without: one process alone needs none.
     """
     with path.open("a+b") as file:
-        if sys.platform == "win32":
-            file.seek(_NO_BYTE)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
+        try:
+            _lock(file, held=True)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            yield file
+            return
+        try:
+            yield file
+        finally:
+            file.flush()
+            _lock(file, held=False)
+
+
+def _lock(file: BinaryIO, *, held: bool) -> None:
+    if sys.platform == "win32":
+        file.seek(_NO_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if held else msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX if held else fcntl.LOCK_UN)
 
 
 _NO_BYTE = 2**31 - 2
 """What is locked on Windows: a byte that no ledger reaches, since nobody may read a locked one."""
+_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
 
 
 def _drop_unfinished(file: BinaryIO) -> None:

@@ -75,6 +75,10 @@ class Training:
         return self.batch_size or (2 if dims == 3 else 8)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.augment_probability <= 1:
+            raise StudyError(
+                f"augment_probability is {self.augment_probability}, expected 0 to 1.", "Correct the value."
+            )
         if not self.gin_kernels or any(side < 1 or side % 2 == 0 for side in self.gin_kernels):
             raise StudyError(
                 f"gin_kernels is {list(self.gin_kernels)}, expected odd numbers.", "The paper has [1, 3]."

@@ -95,7 +95,7 @@ def gather(report: ReportInputs) -> Evidence:
     focus = (
         find_arm(means.arms, report.focus) if report.focus and means.arms else _focus(means.arms, baseline)
     )
-    local = next((arm for arm in means.arms if arm.method == "local"), None)
+    local = next((arm for arm in means.arms if arm.model == "local"), None)
     baseline = None if baseline == focus else baseline
     against_local = local not in (None, baseline, focus)
     return Evidence(
@@ -123,7 +123,7 @@ def _baseline(arms: Sequence[Arm], name: str) -> Arm | None:
 
 def _focus(arms: Sequence[Arm], baseline: Arm | None) -> Arm | None:
     """The last method's global model: a study names its baselines first. Never chosen by its test score."""
-    federated = [arm for arm in arms if arm.method not in ("local", "central") and arm != baseline]
+    federated = [arm for arm in arms if arm.model not in ("local", "central") and arm != baseline]
     for candidates in (federated, [arm for arm in arms if arm != baseline], list(arms)):
         if candidates:
             last = [arm for arm in candidates if arm.method == candidates[-1].method]

@@ -58,7 +58,8 @@ def simulate(
     prepare_folder(out, study, resume=resume, init=init)
     folders = [run_folder(out, study, name, seed) for name in study.methods for seed in study.seeds]
     if is_finished(out, folders):
-        emit("progress", stage="done", value=1.0, message=f"The study in {out} is finished", eta_s=None)
+        told = f"The study in {out} is finished; without its report.html it would get a new one"
+        emit("progress", stage="done", value=1.0, message=told, eta_s=None)
         return summary(out, folders)
     torch.set_num_threads(study.train.threads or cores())
     entries = [named(method, study.method_options) for method in study.methods]

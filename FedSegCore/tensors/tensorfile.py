@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from FedSegCore.errors import ModelFileError
-from FedSegCore.files import write_atomic as write_atomic
+from FedSegCore.files import write_atomic
 from FedSegCore.tensors.header import FORMAT, KEY, check_header
 
 

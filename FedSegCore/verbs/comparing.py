@@ -146,7 +146,8 @@ def _by_value(case: str, prediction: Path, reference: Path, known: Known, *, gri
     found = read_label_map(prediction, names, like=grid)
     _check_grid(case, found.shape, found.affine, truth.shape, truth.affine)
     painted = {int(value) for volume in (truth, found) for value in np.unique(volume.array)} - {0}
-    unnamed = sorted(painted - {value for values in names.values.values() for value in values})
+    told = {*names.values.values(), *labels.values.values()}
+    unnamed = sorted(painted - {value for values in told for value in values})
     structures = {**names.values, **{str(value): (value,) for value in unnamed}}
     masks = [
         np.array([np.isin(volume.array, values) for values in structures.values()]).reshape(-1, *truth.shape)
@@ -156,9 +157,20 @@ def _by_value(case: str, prediction: Path, reference: Path, known: Known, *, gri
 
 
 def _carried(path: Path) -> Mapping[str, tuple[int, ...]]:
-    """The values that a file itself names."""
-    legend = read_legend(path)
-    return legend.structures if legend is not None else {n: (v,) for n, v in read_segments(path).items()}
+    """The values that a file itself names.
+
+    Raises:
+        DataError: they are those of several layers, each of which counts from 1: outside the file they mean nothing.
+    """
+    if (legend := read_legend(path)) is not None:
+        return legend.structures
+    segments = read_segments(path)
+    if len(set(segments.values())) < len(segments):
+        raise DataError(
+            f"{path} names its structures ({', '.join(segments)}), and the file that it is compared with does not.",
+            "Put the dataset.json that names the other file's values beside the references.",
+        )
+    return {name: (value,) for name, value in segments.items()}
 
 
 def _common_grid(first: Path, second: Path) -> Volume:

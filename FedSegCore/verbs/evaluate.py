@@ -7,7 +7,7 @@ import io
 import math
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from FedSegCore.console import Console
 from FedSegCore.data.imagefiles import channel_of, find_images, image_stem
 from FedSegCore.data.labels import LabelSet, annotate, renamed
 from FedSegCore.errors import DataError, UsageError, nearest
+from FedSegCore.files import write_atomic
 from FedSegCore.verbs.comparing import COLUMNS, Comparison, Known, compare
 
 
@@ -77,8 +78,8 @@ def find_pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
             raise DataError(f"There is no file or folder {path}.", "Check the path.")
     if predictions.is_file() and labels.is_file():
         return [(image_stem(predictions), predictions, labels)]
-    references = {image_stem(path): path for path in ([labels] if labels.is_file() else find_images(labels))}
-    found = [predictions] if predictions.is_file() else find_images(predictions)
+    references = _one_a_case((image_stem(path), path) for path in _files(labels))
+    found = _files(predictions)
     if not found:
         raise DataError(f"{predictions} holds no segmentation.", "Give a folder of label maps.")
     missing = [path.name for path in found if _case(path, references) is None]
@@ -90,9 +91,31 @@ def find_pairs(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     pairs = [
         (case, path, references[case]) for path in found if (case := _case(path, references)) is not None
     ]
+    cases = _one_a_case((case, path) for case, path, _ in pairs)
     if predictions.is_dir():
-        _refuse_unpredicted(references, {case for case, _, _ in pairs}, predictions)
+        _refuse_unpredicted(references, set(cases), predictions)
     return pairs
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else find_images(path)
+
+
+def _one_a_case(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """The files by case; of two of one case nobody could say which one counts.
+
+    Raises:
+        DataError: two files of one case.
+    """
+    files: dict[str, Path] = {}
+    for case, path in named:
+        if case in files:
+            raise DataError(
+                f"{files[case].name} and {path.name} in {path.parent} are both of case {case}.",
+                "Keep one of them there.",
+            )
+        files[case] = path
+    return files
 
 
 def _refuse_unpredicted(references: Mapping[str, Path], found: set[str], predictions: Path) -> None:
@@ -155,8 +178,6 @@ def _study_structures(own: LabelSet, path: Path, name: str) -> LabelSet:
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """One row a case and structure; undefined numbers are empty."""
-    from FedSegCore.tensors.tensorfile import write_atomic
-
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -10,7 +11,9 @@ from FedSegCore.data.io import write_label_map, write_segments
 from FedSegCore.data.labels import paint
 from FedSegCore.data.legend import Legend
 from FedSegCore.data.named import read_named
+from FedSegCore.errors import DataError
 from Testing.data.test_legend import NESTED, VALUES, like, nested_regions
+from Testing.slicer import write_slicer
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".seg.nrrd"])
@@ -47,3 +50,20 @@ def test_segments_that_slicer_cropped_go_back_onto_the_images_grid(tmp_path: Pat
     restored = read_named(path, like=like())
     assert restored is not None
     assert np.array_equal(restored.masks["core"], nested_regions()[1])
+
+
+def test_a_segment_on_a_layer_that_the_file_lacks_is_told(tmp_path: Path) -> None:
+    layers = [np.ones((4, 4, 4), np.uint8)] * 2
+    for layer in (-1, 2):
+        write_slicer(tmp_path / "a.seg.nrrd", layers, {"A": (1, 0), "B": (1, layer)}, affine=np.eye(4))
+        with pytest.raises(DataError, match=f'the segment "B" on layer {layer}'):
+            read_named(tmp_path / "a.seg.nrrd")
+
+
+def test_a_legend_of_a_map_that_was_painted_over_since_is_not_believed(tmp_path: Path) -> None:
+    path, legend = tmp_path / "a.nii.gz", Legend({"Liver": (1,), "Tumour": (2,)}).to_text()
+    write_label_map(path, np.full((9, 8, 7), 2), like=like(), segments={"Tumour": 2}, legend=legend)
+    assert read_named(path) is not None
+    kept = nib.load(path)
+    nib.Nifti1Image(np.full((9, 8, 7), 5, np.uint8), kept.affine, kept.header).to_filename(path)
+    assert read_named(path) is None

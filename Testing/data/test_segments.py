@@ -129,6 +129,14 @@ def test_cropped_layers_go_back_onto_the_images_grid(tmp_path: Path) -> None:
     assert equal(read_back(tmp_path / "a.seg.nrrd", TUMOUR, like), squares())
 
 
+def test_a_structure_beside_the_image_is_not_cut_off(tmp_path: Path) -> None:
+    mask = np.ones((9, 8, 7), np.uint8)
+    write_slicer(tmp_path / "a.seg.nrrd", [mask], {"Liver": (1, 0)}, affine=AFFINE)
+    smaller = Volume(np.zeros((6, 8, 7)), AFFINE)
+    read = read_label_map(tmp_path / "a.seg.nrrd", LabelSet({"Liver": (1,)}), like=smaller)
+    assert read.shape == (9, 8, 7) and int(read.array.sum()) == mask.size
+
+
 def test_regions_that_cross_get_the_value_that_they_share_only_where_both_are(tmp_path: Path) -> None:
     masks = {"a": np.zeros((9, 8, 7), dtype=bool), "b": np.zeros((9, 8, 7), dtype=bool)}
     masks["a"][:5], masks["b"][3:] = True, True

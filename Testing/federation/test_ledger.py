@@ -210,6 +210,33 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monk
         append_line(tmp_path / "log", {"round": 1})
 
 
+def test_a_disk_that_knows_no_locks_is_written_to_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("FedSegCore.federation.ledger._lock", lambda *_, held: unknown())
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(b'{"round": 1}\n{"rou')
+    Ledger(path)
+    append_line(path, {"round": 2})
+    assert read_lines(path) == [{"round": 1}, {"round": 2}]
+
+
+def test_a_ledger_that_cannot_be_opened_is_a_storage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, held: bool) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(b"{}\n")
+    monkeypatch.setattr("FedSegCore.federation.ledger._lock", broken)
+    with pytest.raises(StorageError, match=r"ledger\.jsonl"):
+        Ledger(path)
+
+
 def test_every_line_is_one_json_object(tmp_path: Path) -> None:
     run = Federation(tmp_path, Averaging(), two_sites(), rounds=1)
     run.run()

@@ -146,6 +146,8 @@ def test_a_table_may_name_a_method_of_its_own_that_is_like_another() -> None:
         ({"mine": {"augment": "gin"}}, "mine"),
         ({"mine": {"like": "fedgin", "gin_kernels": [2]}}, "gin_kernels"),
         ({"mine": {"like": "fedgin", "augment": "gim"}}, "augment"),
+        ({"mine": {"like": "fedgin", "augment_probability": 5.0}}, "augment_probability"),
+        ({"mine": {"like": "fedgin", "augment_probability": float("nan")}}, "augment_probability"),
         ({"mine": {"like": 3}}, "3"),
     ],
 )

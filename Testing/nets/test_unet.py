@@ -96,7 +96,7 @@ def test_every_parameter_of_the_network_is_used() -> None:
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-def test_default_channels_double_from_level_to_level_and_are_few_where_the_voxels_are_many() -> None:
+def test_default_channels_double_below_the_finest_level_which_has_few_in_3d() -> None:
     assert default_channels(dims=3, depth=4) == (8, 32, 64, 128)
     assert default_channels(dims=2, depth=4) == (16, 32, 64, 128)
     assert default_channels(dims=3, depth=6) == (8, 32, 64, 128, 256, 256)

@@ -136,6 +136,16 @@ def test_the_focus_is_the_studys_last_method_and_not_the_best(whole_report: Repo
     assert evidence.focus and evidence.focus.method == "fedgin"
 
 
+def test_a_pooled_model_of_any_name_is_not_the_focus(whole_report: ReportInputs) -> None:
+    pooled = [
+        replace(row, method="central+gin", model="central", owner="")
+        for row in whole_report.scores
+        if row.method == "fedgin"
+    ]
+    evidence = gather(replace(whole_report, scores=[*whole_report.scores, *pooled]))
+    assert evidence.focus and evidence.focus.method == "fedgin"
+
+
 def test_hostile_names_are_shown_and_never_run(
     scores_of: Callable[..., list[Score]], overlay_of: Callable[..., Overlay]
 ) -> None:

@@ -313,3 +313,38 @@ def test_a_site_that_annotates_none_of_the_studys_structures_cannot_be_scored(
     (tmp_path / "mr").mkdir()
     said = refused(fedseg("evaluate", labels, labels, "--study", study, "--site", "mr"))
     assert "none of the study's structures" in said
+
+
+def test_two_files_of_one_case_are_refused_on_either_side(labels: Path, tmp_path: Path) -> None:
+    reference = labels / "mr_000.nii.gz"
+    for folder, names in (("both", ("mr_000.nii.gz", "mr_000_0001.nii.gz")), ("one", ("mr_000.nii.gz",))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            shutil.copy(reference, tmp_path / folder / name)
+    said = refused(fedseg("evaluate", tmp_path / "both", tmp_path / "one"))
+    assert "mr_000.nii.gz and mr_000_0001.nii.gz" in said and "of case mr_000" in said
+    like = read_volume(reference)
+    write_label_map(tmp_path / "one" / "mr_000.nrrd", np.ones(like.shape), like=like, segments={})
+    assert "of case mr_000" in refused(
+        fedseg("evaluate", tmp_path / "one" / "mr_000.nii.gz", tmp_path / "one")
+    )
+
+
+def test_layers_that_all_count_from_one_are_not_compared_by_value(tmp_path: Path) -> None:
+    first, second = np.zeros((8, 8, 8), np.uint8), np.zeros((8, 8, 8), np.uint8)
+    first[:4], second[6:] = 1, 1
+    segments = {"A": (1, 0), "C": (1, 1)}
+    write_slicer(tmp_path / "found.seg.nrrd", [first, second], segments, affine=np.eye(4))
+    nib.Nifti1Image(first, np.eye(4)).to_filename(tmp_path / "truth.nii.gz")
+    said = refused(fedseg("evaluate", tmp_path / "found.seg.nrrd", tmp_path / "truth.nii.gz"))
+    assert "names its structures (A, C)" in said and "dataset.json" in said
+
+
+def test_with_a_study_only_its_structures_are_scored(
+    finished: Finished, labels: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "study.toml"
+    site = f'[[site]]\nname = "mr"\ndata = "{labels.parent}"\nlabels = ["Liver"]\n'
+    study.write_text(f'name = "one"\nmethod = "local"\nlabels = ["Liver"]\n{site}')
+    outcome = fedseg("evaluate", labels, labels, "--study", study, "--site", "mr", "--json")
+    assert list(outcome.result["summary"]["means"]) == ["Liver"]
