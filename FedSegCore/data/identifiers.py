@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from FedSegCore.data.io import image_stem
+from FedSegCore.data.legend import Legend
 from FedSegCore.data.problem import Problem, shown
 from FedSegCore.data.rawimage import FileFacts
 
@@ -147,6 +148,8 @@ def _header_trace(key: str, text: str, *, removed: bool, stem: str) -> str:
         return "" if known else "what a DICOM export writes about a person"
     if re.fullmatch(r"[0-9a-f]{4}\|[0-9a-f]{4}", key) or key.startswith(("Segment", "ITK_", "NRRD_")):
         return ""  # other DICOM tags hold dates and codes by their nature
+    if Legend.from_text(text) is not None:
+        return ""  # structures' names, which dataset.json states too
     if _NAMED_KEY.search(key):
         return "" if _ANONYMOUS.search(text) else "what its name promises"
     field = _NAMED_FIELD.search(text)

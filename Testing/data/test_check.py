@@ -17,6 +17,8 @@ import SimpleITK as sitk  # noqa: N813
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from FedSegCore.data.check import check_dataset, examine_dataset
+from FedSegCore.data.io import read_volume, write_label_map
+from FedSegCore.data.legend import Legend
 from FedSegCore.data.problem import Problem
 from FedSegCore.errors import DataError
 
@@ -710,6 +712,14 @@ def test_usual_licences_are_let_pass(clean: Path, licence: str) -> None:
 def test_anatomy_with_a_comma_is_no_persons_name(clean: Path) -> None:
     state(labels={"background": 0, "Kidney, Left": 1, "Circle of Willis": 2})(clean)
     assert check_dataset(clean) == []
+
+
+def test_the_names_in_a_label_map_that_fedseg_wrote_are_no_identifiers(clean: Path) -> None:
+    edit(clean, lambda raw: raw.update(labels={"background": 0, "Kidney, Left": 1, "Spleen": 2}))
+    path = clean / LABEL_A
+    legend = Legend({"Kidney, Left": (1,), "Spleen": (2,)}).to_text()
+    write_label_map(path, label_map(), like=read_volume(path), segments={}, legend=legend)
+    assert list(check_dataset(clean)) == []
 
 
 def test_slicer_segment_fields_in_an_nrrd_header_are_no_identifiers(clean: Path) -> None:
