@@ -30,11 +30,7 @@ def report(
     inputs = ReportInputs(
         study=facts(setting, runs, seconds=seconds),
         scores=scores,
-        rounds=[
-            {"method": run.entry.name, "seed": run.seed, "validated": _validated(run, line["round"]), **line}
-            for run in runs
-            for line in read_lines(run.folder / "rounds.jsonl")
-        ],
+        rounds=[line for run in runs for line in _rounds(run)],
         ledger=[line for run in runs for line in read_lines(run.folder / "ledger.jsonl")],
         overlays=overlays(runs[-1], scores),
         cards={
@@ -45,6 +41,17 @@ def report(
         baseline=setting.study.baseline or "",
     )
     return write_report(out / "report.html", inputs)
+
+
+def _rounds(run: Run) -> list[dict[str, Any]]:
+    """The run's rounds, as the report wants them; where all cases lie at one place nothing left a hospital."""
+    apart = {"bytes_up": 0, "bytes_down": 0} if run.entry.pooled else {}
+    return [
+        {"method": run.entry.name, "seed": run.seed, "validated": _validated(run, line["round"])}
+        | line
+        | apart
+        for line in read_lines(run.folder / "rounds.jsonl")
+    ]
 
 
 def _validated(run: Run, number: int) -> int:

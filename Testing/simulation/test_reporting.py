@@ -44,6 +44,11 @@ def test_shared_models_are_validated_before_a_round_and_a_sites_own_after_it(
     assert placed == {("local", 1, 1), ("central", 1, 0), ("fedavg", 1, 0)}
 
 
+def test_nothing_leaves_a_hospital_in_pooled_training(compared: tuple[Path, ReportInputs]) -> None:
+    sent = {line["method"]: line["bytes_up"] > 0 for line in compared[1].rounds}
+    assert sent == {"local": True, "central": False, "fedavg": True}
+
+
 def test_the_page_compares_with_the_baseline_of_the_study(compared: tuple[Path, ReportInputs]) -> None:
     assert compared[1].baseline == "fedavg/global"
     assert "Difference in Dice to <strong>FedAvg, global</strong>" in page(compared[0])
