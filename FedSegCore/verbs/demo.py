@@ -17,7 +17,7 @@ rounds = 20
 weighting = "uniform"      # each hospital counts alike, whatever its size
 
 [network]
-channels = [8, 32, 64]
+channels = [8, 16, 32]
 
 [train]
 validate_every = 2
