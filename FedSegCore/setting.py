@@ -16,7 +16,7 @@ from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.nets.unet import Network, Norm, default_channels
 from FedSegCore.sharing import refuse_leaks
 from FedSegCore.sitedata import SiteData as SiteData
-from FedSegCore.sitedata import owned_modalities, site_dataset, view_site
+from FedSegCore.sitedata import owned_modalities, site_dataset, site_labels, view_site
 from FedSegCore.study import IntensityTable, NetworkTable, PlanTable, Study
 
 Progress = Callable[[str], Callable[[float], None]]
@@ -141,9 +141,7 @@ def _study_labels(study: Study, datasets: Mapping[str, Dataset]) -> tuple[str, .
     """The study's own list; else every name that a site annotates, in the order of first appearance."""
     found: dict[str, None] = {}
     for site in study.sites:
-        mapped = {name for group in site.label_map.values() for name in group}
-        own = [name for name in datasets[site.name].labels.values if name not in mapped]
-        found.update(dict.fromkeys(site.labels or [*own, *site.label_map]))
+        found.update(dict.fromkeys(site_labels(site, datasets[site.name].labels)))
     if study.labels is None:
         return tuple(found)
     for label in study.labels:

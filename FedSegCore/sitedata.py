@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from FedSegCore.data.batches import input_sources
 from FedSegCore.data.case import Case, Dataset, read_dataset
 from FedSegCore.data.choice import Choice, choose_cases
-from FedSegCore.data.labels import Annotation
+from FedSegCore.data.labels import Annotation, LabelSet
 from FedSegCore.errors import DataError, StudyError, nearest
 from FedSegCore.federation.method import ClientInfo
 from FedSegCore.study import StudySite
@@ -57,6 +57,12 @@ def site_dataset(site: StudySite) -> Dataset:
         return read_dataset(site.data)
     except DataError as error:
         raise DataError(f"Site {site.name}: {error.message}", error.fix) from None
+
+
+def site_labels(site: StudySite, own: LabelSet) -> tuple[str, ...]:
+    """The structures that a site brings into a study: what it says, else its own names, merged as it maps them."""
+    mapped = {name for group in site.label_map.values() for name in group}
+    return site.labels or (*(name for name in own.names if name not in mapped), *site.label_map)
 
 
 def owned_modalities(site: StudySite, dataset: Dataset) -> tuple[str, ...]:

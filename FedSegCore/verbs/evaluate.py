@@ -157,6 +157,7 @@ def known_structures(labels: Path, study: Path | None = None, site: str | None =
 
 def _study_structures(own: LabelSet, path: Path, name: str) -> LabelSet:
     """A site's structures under its study's names."""
+    from FedSegCore.sitedata import site_labels
     from FedSegCore.study import read_study
 
     study = read_study(path)
@@ -164,9 +165,7 @@ def _study_structures(own: LabelSet, path: Path, name: str) -> LabelSet:
     if name not in sites:
         raise UsageError(f'The study has no site "{name}".', nearest(name, sites))
     site = sites[name]
-    mapped = {part for parts in site.label_map.values() for part in parts}
-    unmapped = (label for label in own.names if label not in mapped)
-    labels = study.labels or tuple(dict.fromkeys(site.labels or (*unmapped, *site.label_map)))
+    labels = study.labels or tuple(dict.fromkeys(site_labels(site, own)))
     structures = renamed(own, annotate(labels, own, annotates=site.labels, label_map=site.label_map))
     if not structures.values:
         raise UsageError(
