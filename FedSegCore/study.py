@@ -15,13 +15,15 @@ from typing import Any, Literal
 
 from FedSegCore.errors import StudyError, nearest
 from FedSegCore.idle import refuse_idle, refuse_unknown_baseline
+from FedSegCore.inference.adapt import Adaptation
+from FedSegCore.inference.outside import WAYS
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import method_names, named
 from FedSegCore.nets.unet import Network
 from FedSegCore.tables import plain, table
 
-OUTSIDE_MODELS = ("global",)
-"""What outside sites can be scored with so far; routing and its baselines join here."""
+OUTSIDE_MODELS = tuple(WAYS)
+"""What outside sites can be scored with besides each owner's model."""
 CHANGEABLE = ("min_sites", "round_timeout", "baseline", "stand_in")
 """What no model and no score depends on."""
 
@@ -79,7 +81,7 @@ class Study:
     Args:
         methods: the methods to compare; each is run with each seed.
         min_sites: how many sites a round needs; none given: all members.
-        outside_models: what outside sites are scored with besides their owners' models; none given: `global`.
+        outside_models: what outside sites are scored with besides each owner's model; none given: the method's own.
         labels: the study's structures; none given: the sites' names in the order they first appear.
         baseline: what the report compares with, a method or method/model; none given: the report chooses.
         stand_in: why the data stand in for others, in words for the report alone.
@@ -100,6 +102,7 @@ class Study:
     network: NetworkTable = field(default_factory=NetworkTable)
     plan: PlanTable = field(default_factory=PlanTable)
     train: Training = field(default_factory=Training)
+    routing: Adaptation = field(default_factory=Adaptation)
 
     def digest(self) -> str:
         """A hash of what the models and scores depend on; all else may change on resuming."""
@@ -195,7 +198,7 @@ def _check(study: Study) -> None:
     for model in study.outside_models or ():
         if model not in OUTSIDE_MODELS:
             raise StudyError(
-                f'Outside sites cannot be scored with "{model}" in this version.',
+                f'Outside sites cannot be scored with "{model}".',
                 nearest(model, OUTSIDE_MODELS),
             )
     for site in study.sites:

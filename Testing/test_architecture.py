@@ -22,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "methods": {"errors", "tables", "tensors", "data", "nets", "learning", "federation"},
     "inference": {"errors", "tensors", "data", "nets", "learning"},
     "report": {"errors", "files"},
-    "study": {"errors", "tables", "idle", "learning", "methods", "nets"},
+    "study": {"errors", "tables", "idle", "learning", "methods", "nets", "inference"},
     "setting": {"errors", "study", "sitedata", "sharing", "data", "federation", "inference", "nets"},
 }
 """The study's modules at the package's top, `simulation` and `verbs` stand above all of these, in this order."""

@@ -149,7 +149,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"round_timeout": 0}, "round_timeout is 0"),
     ({"labels": []}, "labels are none"),
     ({"labels": ["a", "a"]}, "named twice"),
-    ({"outside_models": ["routed"]}, "cannot be scored with"),
+    ({"outside_models": ["rooted"]}, "cannot be scored with"),
     ({"train": {"batch_size": 0}}, "batch_size is 0"),
     ({"train": {"gin_kernels": [2]}}, "gin_kernels"),
     ({"train": {"gin_kernels": []}}, "gin_kernels"),

@@ -32,7 +32,7 @@ def predict(
     device = next(model.parameters()).device
     dims = len(patch)
     model.eval()
-    padded, inside = _pad(image, patch)
+    padded, inside = fit_patch(image, patch)
     stack = padded.permute(3, 0, 1, 2) if dims == 2 else padded[None]
     with torch.inference_mode(), autocast(device, precision):
         parts = [_windows(model, part.to(device), patch) for part in stack.split(_SLICES)]
@@ -76,8 +76,8 @@ def _windows(model: nn.Module, images: Tensor, patch: Sequence[int]) -> Tensor:
     return torch.sigmoid(logits.float()).cpu()
 
 
-def _pad(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
-    """Pad centred to at least the patch, and where the image then lies."""
+def fit_patch(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
+    """An image (C, X, Y, Z) padded centred to at least the patch, and where in it the image lies."""
     sides = image.shape[1:]
     least = (*patch, *sides[len(patch) :])
     starts = [max(want - side, 0) // 2 for want, side in zip(least, sides, strict=True)]

@@ -16,3 +16,6 @@ from FedSegCore.methods.averaging import Averaging
 
 METHOD = Averaging(personal=0.1, keep_optimizer=False)
 """A new optimizer each round, as in the official code."""
+
+OUTSIDE = ("global", "uniform", "tent", "batchnorm", "routed")
+"""What a hospital outside the federation is scored with: routing over the published models, and its rivals."""

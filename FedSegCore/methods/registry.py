@@ -33,6 +33,7 @@ class Named:
         masked: whether structures that a case's site did not annotate are left out of the loss; only
             `central` may count them as background instead.
         training: keys of the study's `[train]` that are its own: those of intensity augmentation.
+        outside: what outside sites are scored with unless the study says otherwise.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Named:
     own: Literal["personal", "local"] = "personal"
     masked: bool = True
     training: Mapping[str, Any] = field(default_factory=dict)
+    outside: tuple[str, ...] = ("global",)
 
 
 METHODS: Final[Mapping[str, Named]] = {
@@ -56,7 +58,7 @@ METHODS: Final[Mapping[str, Named]] = {
         Named("local", Averaging(private=EVERYTHING), own="local"),
         Named("central", Averaging(), pooled=True),
         Named("fedgin", fedgin.METHOD, augment=fedgin.AUGMENT),
-        Named("iopfl", iopfl.METHOD),
+        Named("iopfl", iopfl.METHOD, outside=iopfl.OUTSIDE),
         Named("segviz", segviz.METHOD, norm="batch"),
     )
 }

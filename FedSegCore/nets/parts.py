@@ -15,6 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from FedSegCore.errors import StudyError, nearest
 
 PARTS: Final = ("encoder", "decoder", "head")
+OPTIONAL_PARTS: Final = ("attention", "auxiliary")
+"""What a network of several encoders has besides."""
 PRIVATE_TOKENS: Final = ("norm", *PARTS)
 
 # _NormBase is the base of torch's batch norms (synchronised too) and of its instance norms.
@@ -22,27 +24,31 @@ _NORM_TYPES: Final = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def part_of(net: nn.Module) -> dict[str, str]:
-    """The part ("encoder", "decoder" or "head") of every key of `net.state_dict()`, in its order.
+    """The part ("encoder", "decoder", "head", ...) of every key of `net.state_dict()`, in its order.
 
     Raises:
-        ValueError: the network holds tensors outside its three named parts, or lacks a part.
+        ValueError: the network holds tensors outside its named parts, or lacks one of the three.
     """
     parts = dict(net.named_children())
     missing = [part for part in PARTS if part not in parts]
-    by_key = {
-        key: part for part in PARTS if part in parts for key in parts[part].state_dict(prefix=f"{part}.")
-    }
+    known = [part for part in (*PARTS, *OPTIONAL_PARTS) if part in parts]
+    by_key = {key: part for part in known for key in parts[part].state_dict(prefix=f"{part}.")}
     strays = [key for key in net.state_dict() if key not in by_key]
     if missing or strays:
         raise ValueError(f"a network is made of {PARTS}: missing {missing}, tensors elsewhere {strays}")
     return {key: by_key[key] for key in net.state_dict()}
 
 
+def is_norm(module: nn.Module) -> bool:
+    """Whether a layer normalises."""
+    return isinstance(module, _NORM_TYPES)
+
+
 def norm_keys(net: nn.Module) -> frozenset[str]:
     """Keys of all parameters AND buffers of the norm layers: scale, shift, running statistics, counters."""
     keys: set[str] = set()
     for name, module in net.named_modules():
-        if isinstance(module, _NORM_TYPES):
+        if is_norm(module):
             keys.update(module.state_dict(prefix=f"{name}." if name else ""))
     return frozenset(keys)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ class Pointwise2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, in, X, Y) -> (B, out, X / stride, Y / stride), rounded up."""
-        return _project(self, input) if input.device.type == "cpu" else super().forward(input)
+        return _forward(self, input) if input.device.type == "cpu" else super().forward(input)
 
 
 @final
@@ -29,7 +30,7 @@ class Pointwise3d(nn.Conv3d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, in, X, Y, Z) -> (B, out, X / stride, Y / stride, Z / stride), rounded up."""
-        return _project(self, input) if input.device.type == "cpu" else super().forward(input)
+        return _forward(self, input) if input.device.type == "cpu" else super().forward(input)
 
 
 def is_pointwise(layer: nn.Conv2d | nn.Conv3d) -> bool:
@@ -37,10 +38,22 @@ def is_pointwise(layer: nn.Conv2d | nn.Conv3d) -> bool:
     return set(layer.kernel_size) == {1} and layer.groups == 1 and layer.padding == (0,) * len(layer.stride)
 
 
-def _project(layer: nn.Conv2d | nn.Conv3d, input: Tensor) -> Tensor:
-    """W x + b at every voxel that the stride meets; a channels-last tensor is already the matrix."""
-    for axis, stride in enumerate(layer.stride, start=2):
-        if stride > 1:
-            input = input[(slice(None),) * axis + (slice(None, None, stride),)]
+def project(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int]) -> Tensor:
+    """W x + b at every voxel that the stride meets; a channels-last tensor is already the matrix.
+
+    Args:
+        weight: (out, in), or (B, out, in) where every sample has its own; then `bias` is (B, out).
+    """
+    for axis, step in enumerate(stride, start=2):
+        if step > 1:
+            input = input[(slice(None),) * axis + (slice(None, None, step),)]
     last = input.movedim(1, -1)
-    return F.linear(last, layer.weight.flatten(1), layer.bias).movedim(-1, 1)
+    if weight.ndim == 2:
+        return F.linear(last, weight, bias).movedim(-1, 1)
+    output = last.flatten(1, -2) @ weight.mT
+    output = output if bias is None else output + bias[:, None]
+    return output.view(*last.shape[:-1], weight.shape[1]).movedim(-1, 1)
+
+
+def _forward(layer: nn.Conv2d | nn.Conv3d, input: Tensor) -> Tensor:
+    return project(input, layer.weight.flatten(1), layer.bias, layer.stride)

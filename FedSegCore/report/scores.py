@@ -16,7 +16,8 @@ from pathlib import Path
 from FedSegCore.errors import DataError, nearest
 from FedSegCore.files import write_atomic
 
-MODELS = ("local", "global", "personal", "routed", "uniform", "ensemble", "tent", "batchnorm", "central")
+MODELS = ("local", "global", "personal", "routed", "single", "uniform", "ensemble", "tent",
+          "batchnorm", "central")  # fmt: skip
 METRICS = ("dice", "hd95_mm", "nsd_1mm")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from FedSegCore.data.case import Case
 from FedSegCore.data.geometry import Geometry
 from FedSegCore.data.reading import read_labelled_case
-from FedSegCore.inference.modelfile import Model
+from FedSegCore.inference.modelfile import Model, ModelHeader
 from FedSegCore.inference.segment import segment_prepared
 from FedSegCore.learning.metrics import CaseScore, score_case
 from FedSegCore.setting import Setting, SiteData
@@ -76,24 +76,35 @@ class Measured:
 
 
 def measure(model: Model, setting: Setting, data: SiteData, cases: Sequence[TestCase]) -> Iterator[Measured]:
-    """Segment one site's test cases with one model and measure them.
+    """Segment one site's test cases with one model and measure them."""
+    for case in cases:
+        yield measure_case(model, setting, data, case, fed(model.header, setting, case))
 
-    The model is given only the modalities that its owner trained with; a study of one input feeds it always,
-    whatever the modality is called.
+
+def fed(header: ModelHeader, setting: Setting, case: TestCase) -> Float[Tensor, "c u v w"]:
+    """What a model is given of a case: only the modalities that its owner trained with.
+
+    A study of one input feeds it always, whatever the modality is called.
     """
+    single = len(setting.inputs) == 1
+    known = [single or any(name in header.owned for name in choices) for choices in setting.inputs]
+    return case.image * torch.tensor(known, dtype=torch.float32).view(-1, 1, 1, 1)
+
+
+def measure_case(
+    model: Model, setting: Setting, data: SiteData, case: TestCase, image: Float[Tensor, "c u v w"]
+) -> Measured:
+    """Segment one case's prepared image and measure it."""
     header = model.header
     single = len(setting.inputs) == 1
-    fed = [single or any(name in header.owned for name in choices) for choices in setting.inputs]
+    prediction = segment_prepared(model, image, case.geometry)
+    scores = score_case(
+        prediction,
+        case.reference,
+        labels=setting.labels,
+        spacing_mm=case.spacing_mm,
+        slices=case.geometry.axes[2] if header.plan.dims == 2 else None,
+    )
+    kept = tuple(one for one in scores if one.label in data.labels and one.label in header.known)
     modalities = "+".join(name for name in data.modalities if single or name in header.owned)
-    for case in cases:
-        image = case.image * torch.tensor(fed, dtype=torch.float32).view(-1, 1, 1, 1)
-        prediction = segment_prepared(model, image, case.geometry)
-        scores = score_case(
-            prediction,
-            case.reference,
-            labels=setting.labels,
-            spacing_mm=case.spacing_mm,
-            slices=case.geometry.axes[2] if header.plan.dims == 2 else None,
-        )
-        kept = tuple(one for one in scores if one.label in data.labels and one.label in header.known)
-        yield Measured(case, prediction, kept, modalities)
+    return Measured(case, prediction, kept, modalities)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,20 @@ import torch
 from FedSegCore.federation.ledger import read_lines
 from FedSegCore.federation.rounds import Emit, conclude, federate
 from FedSegCore.federation.store import ServerStore
-from FedSegCore.inference.modelfile import ModelHeader, load_model
+from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.learning.precision import settled
 from FedSegCore.methods.registry import Named, named
 from FedSegCore.progress import Reading
 from FedSegCore.report.scores import Score, read_scores, write_scores
-from FedSegCore.setting import Setting, SiteData, read_setting
+from FedSegCore.setting import Setting, read_setting
 from FedSegCore.simulation.announcing import Announced, LedgerNews
 from FedSegCore.simulation.cards import write_cards
 from FedSegCore.simulation.folder import is_finished, prepare_folder, run_folder
 from FedSegCore.simulation.participants import cores, make_transport, server_site, threads_of
-from FedSegCore.simulation.publishing import WrittenModel, write_models
+from FedSegCore.simulation.publishing import write_models
 from FedSegCore.simulation.reporting import report
 from FedSegCore.simulation.run import Cache, Run, read_cache, read_start
-from FedSegCore.simulation.scoring import Measured, measure
+from FedSegCore.simulation.testing import score_outside, score_run
 from FedSegCore.study import NetworkTable, Study
 
 
@@ -177,7 +177,7 @@ def execute(run: Run, emit: Emit) -> None:
         published = conclude(method, state, server, transport, study.rounds, min_sites=min_sites, emit=emit)
         news.tell()
     models = write_models(run, published)
-    scores = list(score_run(run, models))
+    scores = [*score_run(run, models), *score_outside(run, models, emit)]
     write_scores(run.folder / "scores.csv", scores)
     public = [model for model in models if model.public]
     cards = write_cards(run.folder, public, scores, read_lines(store.log))
@@ -200,43 +200,6 @@ def _facts(run: Run) -> dict[str, Any]:
             "precision": settled(run.study.train.precision, run.device),
         },
     }
-
-
-def score_run(run: Run, models: Sequence[WrittenModel]) -> Iterator[Score]:
-    """Every final model on every test set that it answers for."""
-    for one in models:
-        if one.kind == "personal" and one.public:
-            continue  # the same model as the one in the site's own folder, which is scored
-        model = load_model(one.path, run.device)
-        for data in _answers_for(run, one.owner):
-            for measured in measure(model, run.setting, data, run.cache.test[data.site.name]):
-                yield from _rows(run, one, data, measured)
-
-
-def _rows(run: Run, model: WrittenModel, data: SiteData, measured: Measured) -> Iterator[Score]:
-    for score in measured.scores:
-        yield Score(
-            study=run.study.name,
-            method=run.entry.name,
-            seed=run.seed,
-            round=run.study.rounds,
-            model=model.kind,
-            owner=model.owner,
-            site=data.site.name,
-            modalities=measured.modalities,
-            case=measured.case.name,
-            label=score.label,
-            dice=score.dice,
-            hd95_mm=score.hd95_mm,
-            nsd_1mm=score.nsd_1mm,
-        )
-
-
-def _answers_for(run: Run, owner: str) -> list[SiteData]:
-    """A model of all sites answers for every member and outside site; a site's own for it and the outside."""
-    chosen = [data for data in run.setting.sites if data.site.role == "outside" or not owner]
-    chosen += [data for data in run.setting.with_role("member") if data.site.name == owner]
-    return sorted(chosen, key=lambda data: data.site.name)
 
 
 def mean_dice(scores: Sequence[Score]) -> dict[str, float]:

@@ -1,0 +1,162 @@
+"""A bank: published models of one architecture, from which a hospital outside the federation is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from FedSegCore.errors import ModelFileError, UsageError
+from FedSegCore.inference.modelfile import Model, ModelHeader, assemble
+from FedSegCore.nets.unet import build
+from FedSegCore.tensors import tensorfile
+from FedSegCore.tensors.header import read_header
+from FedSegCore.tensors.weights import Weights
+
+GLOBAL = "global"
+_SHARED = ("network", "labels", "overlapping", "inputs", "plan")
+"""What the models of a bank must agree on."""
+
+
+@final
+@dataclass(frozen=True)
+class Expert:
+    """One model of a bank."""
+
+    path: Path
+    header: ModelHeader
+
+    @property
+    def source(self) -> str:
+        """Whose model it is: the site, or `global`."""
+        sites = self.header.sites
+        return sites[0][0] if len(sites) == 1 and self.header.name != GLOBAL else self.header.name
+
+    def weights(self) -> Weights:
+        """Read the model's weights."""
+        return tensorfile.load(self.path)[1]
+
+
+@final
+@dataclass(frozen=True)
+class Bank:
+    """Two or more models of one architecture, the global one last, if there is one."""
+
+    experts: tuple[Expert, ...]
+
+    @property
+    def header(self) -> ModelHeader:
+        """What the experts have in common; it knows whatever one of them learnt, of all their cases."""
+        headers = [expert.header for expert in self.experts]
+        first = headers[-1]
+        known = {name for header in headers for name in header.known}
+        owned = {name for header in headers for name in header.owned}
+        sites = dict(site for header in headers for site in header.sites)
+        licences = dict.fromkeys(licence for header in headers for licence in header.licences)
+        return replace(
+            first,
+            name="routed",
+            known=tuple(name for name in first.label_names if name in known),
+            owned=tuple(name for choices in first.inputs for name in choices if name in owned),
+            sites=tuple(sorted(sites.items())),
+            licences=tuple(licences),
+        )
+
+    @property
+    def base(self) -> int | None:
+        """The place of the global model."""
+        return next((p for p, expert in enumerate(self.experts) if expert.header.name == GLOBAL), None)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Where routing begins: half the global model, half the others; without a global one all alike."""
+        number, base = len(self.experts), self.base
+        if base is None:
+            return (1.0 / number,) * number
+        return tuple(0.5 if place == base else 0.5 / (number - 1) for place in range(number))
+
+    @property
+    def knows(self) -> Bool[Tensor, "e l"]:
+        """Which expert learnt which structure."""
+        labels = self.header.label_names
+        return torch.tensor([[name in expert.header.known for name in labels] for expert in self.experts])
+
+    def net(self) -> nn.Module:
+        """A network of the experts' architecture, with weights of nobody."""
+        header = self.header
+        return build(header.network, dims=header.plan.dims, in_channels=len(header.inputs),
+                     out_channels=len(header.labels), generator=torch.Generator())  # fmt: skip
+
+    def weights(self) -> Iterator[Weights]:
+        """The experts' weights, one after the other."""
+        return (expert.weights() for expert in self.experts)
+
+    def model(self, place: int, device: torch.device | str = "cpu") -> Model:
+        """One expert, ready for use."""
+        expert = self.experts[place]
+        net = assemble(expert.header, expert.weights(), source=str(expert.path))
+        return Model(expert.header, net.to(device).eval())
+
+    def without(self, source: str) -> Bank:
+        """The bank that a site outside would have: without the model of one site."""
+        return Bank(tuple(expert for expert in self.experts if expert.source != source))
+
+
+def read_bank(folder: Path) -> Bank:
+    """The models of a folder; only their headers are read.
+
+    Raises:
+        UsageError: no folder, fewer than two models, two of one source, a merged one.
+        ModelFileError: a file that is not a model, or models that do not fit together.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}.", "Give the models/ folder of a finished study.")
+    paths = sorted(folder.glob("*.safetensors"))
+    if len(paths) < 2:
+        raise UsageError(
+            f"Routing chooses among two or more models, and {folder} holds {len(paths) or 'none'}.",
+            "Put the global and the personal models of a study there, or segment with --model FILE.",
+        )
+    experts = [Expert(path, ModelHeader.from_dict(read_header(path), str(path))) for path in paths]
+    return make_bank(experts)
+
+
+def make_bank(experts: Sequence[Expert]) -> Bank:
+    """A bank of models that fit together; see `read_bank`."""
+    for expert in experts:
+        if expert.header.members:
+            number = len(expert.header.members)
+            raise UsageError(
+                f"{expert.path} is put together from {number} sites' networks and cannot be routed.",
+                'Use the models of a study whose [method_options] have form = "masked", which is one network.',
+            )
+        _refuse_stranger(experts[0], expert)
+    sources = [expert.source for expert in experts]
+    for place, source in enumerate(sources):
+        if sources.index(source) < place:
+            raise UsageError(
+                f"{experts[sources.index(source)].path} and {experts[place].path} are both of {source}.",
+                "Keep one of them.",
+            )
+    return Bank(tuple(sorted(experts, key=lambda expert: (expert.header.name == GLOBAL, expert.source))))
+
+
+def _refuse_stranger(first: Expert, other: Expert) -> None:
+    for key in _SHARED:
+        mine, theirs = getattr(first.header, key), getattr(other.header, key)
+        if mine != theirs:
+            raise ModelFileError(
+                f"The models of a bank must share {key}: {first.path.name} has {_brief(mine)}, "
+                f"{other.path.name} {_brief(theirs)}.",
+                "Put only models of one study into the folder.",
+            )
+
+
+def _brief(value: Any) -> str:
+    plain = value.to_dict() if hasattr(value, "to_dict") else value
+    return str(plain)

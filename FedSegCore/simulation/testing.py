@@ -1,0 +1,95 @@
+"""A finished run's models on every test set that they answer for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from FedSegCore.federation.rounds import Emit
+from FedSegCore.inference.bank import Bank, Expert, make_bank
+from FedSegCore.inference.modelfile import Model, ModelHeader, load_model
+from FedSegCore.inference.outside import NEED_SEVERAL, serve
+from FedSegCore.report.scores import Score
+from FedSegCore.setting import SiteData
+from FedSegCore.simulation.publishing import WrittenModel
+from FedSegCore.simulation.run import Run
+from FedSegCore.simulation.scoring import Measured, fed, measure, measure_case
+from FedSegCore.tensors.header import read_header
+
+
+def score_run(run: Run, models: Sequence[WrittenModel]) -> Iterator[Score]:
+    """Every final model on every test set that it answers for."""
+    for one in models:
+        if one.kind == "personal" and one.public:
+            continue  # the same model as the one in the site's own folder, which is scored
+        model = load_model(one.path, run.device)
+        for data in _answers_for(run, one):
+            for measured in measure(model, run.setting, data, run.cache.test[data.site.name]):
+                yield from _rows(run, one.kind, one.owner, data, measured)
+
+
+def score_outside(run: Run, models: Sequence[WrittenModel], emit: Emit) -> Iterator[Score]:
+    """Every outside site's test cases, one scan at a time, in the ways that the study compares.
+
+    `global` is among the models themselves.
+    """
+    outside = run.setting.with_role("outside")
+    ways = [way for way in ways_of(run) if way != "global"]
+    if not outside or not ways or run.entry.pooled:
+        return
+    bank = bank_of(models)
+    for way in ways:
+        if way in NEED_SEVERAL and len(bank.experts) < 2:
+            emit(
+                "warning",
+                message=f"{run.entry.name} publishes {len(bank.experts)} model: nothing to score as {way}.",
+                fix="Give sites publish_personal = true, so that there are models to choose among.",
+            )
+            continue
+        answer = serve(way, bank, run.study.routing, device=run.device)
+        for data in outside:
+            for case in run.cache.test[data.site.name]:
+                image = fed(bank.header, run.setting, case)
+                net = answer(image, torch.Generator().manual_seed(run.seed)).net
+                measured = measure_case(Model(bank.header, net), run.setting, data, case, image)
+                yield from _rows(run, way, "", data, measured)
+
+
+def ways_of(run: Run) -> tuple[str, ...]:
+    """What outside sites are scored with besides each owner's model: the study's choice, or the method's."""
+    chosen = run.study.outside_models
+    return run.entry.outside if chosen is None else chosen
+
+
+def bank_of(models: Sequence[WrittenModel]) -> Bank:
+    """The public models of a run."""
+    paths = [model.path for model in models if model.public]
+    return make_bank([Expert(path, ModelHeader.from_dict(read_header(path), str(path))) for path in paths])
+
+
+def _rows(run: Run, model: str, owner: str, data: SiteData, measured: Measured) -> Iterator[Score]:
+    for score in measured.scores:
+        yield Score(
+            study=run.study.name,
+            method=run.entry.name,
+            seed=run.seed,
+            round=run.study.rounds,
+            model=model,
+            owner=owner,
+            site=data.site.name,
+            modalities=measured.modalities,
+            case=measured.case.name,
+            label=score.label,
+            dice=score.dice,
+            hd95_mm=score.hd95_mm,
+            nsd_1mm=score.nsd_1mm,
+        )
+
+
+def _answers_for(run: Run, model: WrittenModel) -> list[SiteData]:
+    """A model of all sites answers for every member and outside site; a site's own for it and the outside."""
+    unwanted = model.kind == "global" and "global" not in ways_of(run)
+    outside = [] if unwanted else run.setting.with_role("outside")
+    members = [data for data in run.setting.with_role("member") if model.owner in ("", data.site.name)]
+    return sorted([*members, *outside], key=lambda data: data.site.name)

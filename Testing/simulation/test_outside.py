@@ -1,0 +1,48 @@
+"""Hospitals outside the federation, scored with what they may do with its models."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from Testing.command import FEW_STEPS, SmallSite, fedseg, write_study
+
+ONE_ROUND = FEW_STEPS.replace("rounds = 2", "rounds = 1") + "\n[routing]\nsteps = 1\n"
+SLICES = ONE_ROUND.replace("patch = [8, 8, 8]", "dims = 2\npatch = [8, 8]")
+GIVES = {"publish_personal": True}
+MEMBERS = (SmallSite("a", keys=GIVES), SmallSite("b", "mr", keys=GIVES))
+OUTSIDE = SmallSite("far", "mr", cases=1, keys={"role": "outside"})
+
+
+def models(out: Path, site: str) -> set[str]:
+    with (out / "scores.csv").open(newline="", encoding="utf-8") as file:
+        return {row["model"] for row in csv.DictReader(file) if row["site"] == site}
+
+
+@pytest.mark.parametrize("rest", [ONE_ROUND, SLICES], ids=["volumes", "slices"])
+def test_an_outside_site_is_scored_in_every_way_that_the_paper_compares(rest: str, tmp_path: Path) -> None:
+    study = write_study(tmp_path, [*MEMBERS, OUTSIDE], head='method = "iopfl"', rest=rest)
+    outcome = fedseg("simulate", study, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome
+    found = models(tmp_path / "out", "far")
+    assert found == {"global", "personal", "uniform", "tent", "batchnorm", "routed"}
+    assert models(tmp_path / "out", "a") == {"global", "personal"}
+
+
+def test_the_study_chooses_the_ways(tmp_path: Path) -> None:
+    head = 'method = "local"\noutside_models = ["single", "ensemble"]'
+    study = write_study(tmp_path, [*MEMBERS, OUTSIDE], head=head, rest=ONE_ROUND)
+    outcome = fedseg("simulate", study, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome
+    assert models(tmp_path / "out", "far") == {"local", "single", "ensemble"}
+
+
+def test_it_is_told_where_there_are_no_models_to_choose_among(tmp_path: Path) -> None:
+    head = 'method = "fedavg"\noutside_models = ["global", "routed"]'
+    study = write_study(tmp_path, [SmallSite("a"), OUTSIDE], head=head, rest=ONE_ROUND)
+    outcome = fedseg("simulate", study, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome
+    assert models(tmp_path / "out", "far") == {"global"}
+    assert any("nothing to score as routed" in event["message"] for event in outcome.told("warning"))
