@@ -137,8 +137,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     segment.add_argument("--image", action="append", default=[], metavar="MODALITY=FILE", dest="channels",
                          help="one channel of one case; may be repeated")  # fmt: skip
-    segment.add_argument("--model", type=Path, required=True, metavar="FILE")
+    source = segment.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", type=Path, metavar="FILE")
+    source.add_argument(
+        "--route", type=Path, metavar="DIR", help="fit a mixture of the folder's models to each image"
+    )
     segment.add_argument("-o", "--out", type=Path, required=True, metavar="OUT")
+    segment.add_argument(
+        "--weights-out", type=Path, metavar="FILE.json", help="with --route: what the mixture is of"
+    )
+    segment.add_argument("--disagreement", type=Path, metavar="FILE.nii.gz",
+                         help="with --route: where the models disagree, in bits")  # fmt: skip
     segment.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
     evaluate = _verb(verbs, "evaluate", "compare segmentations with references")

@@ -20,7 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "learning": {"errors", "tensors", "data", "nets"},
     "federation": {"errors", "files", "tensors", "data", "nets", "learning"},
     "methods": {"errors", "tables", "tensors", "data", "nets", "learning", "federation"},
-    "inference": {"errors", "tensors", "data", "nets", "learning"},
+    "inference": {"errors", "tables", "tensors", "data", "nets", "learning"},
     "report": {"errors", "files"},
     "study": {"errors", "tables", "idle", "learning", "methods", "nets", "inference"},
     "setting": {"errors", "study", "sitedata", "sharing", "data", "federation", "inference", "nets"},

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 
 from FedSegCore.errors import ModelFileError, SiteError, StorageError
-from FedSegCore.federation import wire
+from FedSegCore.federation import calibration, wire
+from FedSegCore.federation.calibration import SharedBank, Survey
 from FedSegCore.federation.failures import site_failure
 from FedSegCore.federation.ledger import Ledger
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Round, Site
 from FedSegCore.federation.seeds import generator
 from FedSegCore.federation.store import ClientStore
 from FedSegCore.tensors import weights as algebra
+
+_TASKS: Final = {"round": "training", "publish": "personal model", calibration.KIND: "calibration"}
+"""What a message's kind lets a site do, in words."""
 
 
 @final
@@ -28,6 +33,7 @@ class Client:
         store: the site's private folder.
         ledger: where everything that leaves is written down first.
         header: what the personal model's file says of itself.
+        survey: how it answers when the published models are to be calibrated; none: it does not.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class Client:
         store: ClientStore,
         ledger: Ledger,
         header: dict[str, Any],
+        survey: Survey | None = None,
     ) -> None:
         self.method = method
         self.site = site
@@ -46,6 +53,7 @@ class Client:
         self.store = store
         self.ledger = ledger
         self.header = header
+        self.survey = survey
         self._first_weights = algebra.of(site.model)
 
     @property
@@ -63,7 +71,7 @@ class Client:
         """
         message, round, kind = self._read(data)
         try:
-            return self._train(message, round) if kind == "round" else self._publish(message, round)
+            return self._answers[kind](message, round)
         except (SiteError, StorageError):
             raise
         except Exception as error:
@@ -72,18 +80,29 @@ class Client:
                 error,
                 site=self.info.name,
                 round_number=round.number,
-                task="training" if kind == "round" else "personal model",
+                task=_TASKS[kind],
                 folder=self.store.folder,
             ) from None
+
+    @property
+    def _answers(self) -> dict[str, Callable[[Any, Round], bytes]]:
+        known: dict[str, Callable[[Any, Round], bytes]] = {"round": self._train, "publish": self._publish}
+        if self.survey is not None:
+            known[calibration.KIND] = self._calibrate
+        return known
 
     def _read(self, data: bytes) -> tuple[Any, Round, str]:
         """The message, its round and what it asks for."""
         name = self.info.name
+        asked = wire.type_of(data) == SharedBank.__name__
+        kind: type[Any] = SharedBank if asked else self.method.broadcast_type
         try:
-            message, header = wire.decode_with_header(self.method.broadcast_type, data, f"message to {name}")
+            message, header = wire.decode_with_header(kind, data, f"message to {name}")
         except ModelFileError as error:
             raise SiteError(error.message, error.fix, site=name, round_number=0) from error
-        if header.get("kind") not in ("round", "publish") or not {"round", "total"} <= header.keys():
+        wanted = header.get("kind")
+        fits = wanted in self._answers and (wanted == calibration.KIND) == asked
+        if not fits or not {"round", "total"} <= header.keys():
             fix = "Use the same FedSeg version at both ends."
             raise SiteError("The message asks for nothing that a site does.", fix, site=name, round_number=0)
         return message, Round(header["round"], header["total"]), header["kind"]
@@ -104,6 +123,11 @@ class Client:
         if personal:
             self.store.save_personal(personal, self.header)
         return self._leave(self.method.offer(personal, state, site), round, "publish")
+
+    def _calibrate(self, message: SharedBank, round: Round) -> bytes:
+        assert self.survey is not None
+        site = self._site(round, calibration.KIND)
+        return self._leave(self.survey(message, site), round, calibration.KIND)
 
     def _refuse_broken(self, message: object, round: Round) -> None:
         """What is broken neither leaves nor is kept: kept moments of NaN would spoil every later round."""

@@ -8,6 +8,7 @@ than the field's, is an error.
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from FedSegCore.errors import ModelFileError
 from FedSegCore.tensors import tensorfile
+from FedSegCore.tensors.header import KEY
 
 Message = TypeVar("Message")
 
@@ -69,6 +71,15 @@ def decode_with_header(
             "Use the same FedSeg version and method at both ends.",
         )
     return kind(**values), header
+
+
+def type_of(data: bytes) -> str:
+    """The type that a message says it is, unchecked; "" where it says nothing."""
+    try:
+        index = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return str(json.loads(index["__metadata__"][KEY])["type"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def split(message: object) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -117,7 +117,7 @@ def adapt(
         for number, images in enumerate(_draws(image, patch, settings, generator)):
             loss = _loss(net, images.to(device), settings, radius, generator)
             losses.append(float(loss.detach()))
-            if losses[-1] == min(losses):
+            if losses[-1] < min(losses[:-1], default=math.inf):
                 kept = number
                 best = [parameter.detach().clone() for parameter in parameters]
             if number == settings.steps or number - kept >= settings.patience:

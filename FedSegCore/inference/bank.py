@@ -26,10 +26,16 @@ _SHARED = ("network", "labels", "overlapping", "inputs", "plan")
 @final
 @dataclass(frozen=True)
 class Expert:
-    """One model of a bank."""
+    """One model of a bank.
+
+    Args:
+        path: its file; where it is held in memory, what it is called.
+        held: its weights, if they are in memory.
+    """
 
     path: Path
     header: ModelHeader
+    held: Weights | None = None
 
     @property
     def source(self) -> str:
@@ -38,8 +44,8 @@ class Expert:
         return sites[0][0] if len(sites) == 1 and self.header.name != GLOBAL else self.header.name
 
     def weights(self) -> Weights:
-        """Read the model's weights."""
-        return tensorfile.load(self.path)[1]
+        """The model's weights, read anew unless they are held."""
+        return tensorfile.load(self.path)[1] if self.held is None else self.held
 
 
 @final

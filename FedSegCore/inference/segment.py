@@ -52,7 +52,14 @@ def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation
         volumes: its images on one grid, by modality (see `match_modalities`); those that the model's owner
             did not train with are left aside.
     """
-    header = model.header
+    image, geometry = prepare_case(model.header, volumes)
+    return as_segmentation(model.header, segment_prepared(model, image, geometry))
+
+
+def prepare_case(
+    header: ModelHeader, volumes: Mapping[str, Volume]
+) -> tuple[Float[Tensor, "c u v w"], Geometry]:
+    """A case's images as the network sees them, and the way back."""
     names = list(volumes)
     prepared = header.plan.prepare(list(volumes.values()), names)
     image = torch.zeros(len(header.inputs), *prepared.image.shape[1:])
@@ -60,7 +67,11 @@ def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation
         for name in choices:
             if name in volumes and name in header.modalities:
                 image[place] = torch.from_numpy(prepared.image[names.index(name)])
-    regions = segment_prepared(model, image, prepared.geometry)
+    return image, prepared.geometry
+
+
+def as_segmentation(header: ModelHeader, regions: Bool[np.ndarray, "l x y z"]) -> Segmentation:
+    """The masks as one label map, with its legend."""
     outer_first = np.argsort([-region.sum() for region in regions], kind="stable")
     label_map = paint(regions[outer_first], [header.labels[place][1] for place in outer_first])
     legend = make_legend(
@@ -82,11 +93,16 @@ def _known_regions(regions: Bool[np.ndarray, "l x y z"], header: ModelHeader) ->
 
 
 def segment_prepared(
-    model: Model, image: Float[Tensor, "c x y z"], geometry: Geometry
+    model: Model, image: Float[Tensor, "c u v w"], geometry: Geometry
 ) -> Bool[np.ndarray, "l x y z"]:
-    """Masks on the original grid from a prepared image; structures that the model never learnt stay empty."""
-    header = model.header
-    probabilities = predict(model.net, image, patch=header.plan.patch)
+    """Masks on the original grid from a prepared image."""
+    return restore(model.header, predict(model.net, image, patch=model.header.plan.patch), geometry)
+
+
+def restore(
+    header: ModelHeader, probabilities: Float[Tensor, "l u v w"], geometry: Geometry
+) -> Bool[np.ndarray, "l x y z"]:
+    """Masks on the original grid from probabilities; structures that the model never learnt stay empty."""
     restored = torch.from_numpy(undo(probabilities.numpy(), geometry))
     known = torch.tensor([name in header.known for name in header.label_names])
     restored[~known] = 0.0

@@ -48,6 +48,8 @@ def _none(image: Tensor, generator: torch.Generator, probability: float, _: Gin)
 
 
 AUGMENTS: Final[Mapping[str, Augment]] = MappingProxyType({"gin": _gin, "classic": _classic, "none": _none})
+FOREIGN: Final = frozenset({"gin"})
+"""The kinds that give an image the looks of scanners that its site does not have."""
 
 
 def augment(

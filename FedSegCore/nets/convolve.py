@@ -81,4 +81,5 @@ def _convolve(shape: Shape, input: Tensor, weight: Tensor, bias: Tensor | None, 
 
 def mixed(rho: Float[Tensor, "*b e"], experts: Float[Tensor, "e *k"]) -> Float[Tensor, "*b *k"]:
     """Σ ρ_e K_e, for one set of gates or for one a sample."""
-    return torch.tensordot(rho, experts, dims=1)
+    kernel: Tensor = torch.tensordot(rho, experts, dims=1)
+    return kernel

@@ -25,6 +25,7 @@ from FedSegCore.files import write_atomic
 from FedSegCore.learning.train import Training
 from FedSegCore.nets.unet import build
 from FedSegCore.setting import SiteData
+from FedSegCore.simulation.calibrating import survey_of
 from FedSegCore.simulation.publishing import model_header
 from FedSegCore.simulation.run import Run, training_of
 from FedSegCore.study import study_tables
@@ -143,6 +144,6 @@ def _client(run: Run, site: Site, ledger: Path) -> Client:
         run, f"{run.entry.own}-{name}", known=own, owned=site.info.modalities, sites=(site.info,)
     )
     store = ClientStore(run.folder / "sites" / name)
-    return Client(
-        run.entry.method, site, seed=run.seed, store=store, ledger=Ledger(ledger), header=header.to_dict()
-    )
+    survey = survey_of(run.study.routing, run.device)
+    return Client(run.entry.method, site, seed=run.seed, store=store, ledger=Ledger(ledger),
+                  header=header.to_dict(), survey=survey)  # fmt: skip

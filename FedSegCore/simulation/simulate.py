@@ -21,6 +21,7 @@ from FedSegCore.progress import Reading
 from FedSegCore.report.scores import Score, read_scores, write_scores
 from FedSegCore.setting import Setting, read_setting
 from FedSegCore.simulation.announcing import Announced, LedgerNews
+from FedSegCore.simulation.calibrating import calibrate
 from FedSegCore.simulation.cards import write_cards
 from FedSegCore.simulation.folder import is_finished, prepare_folder, run_folder
 from FedSegCore.simulation.participants import cores, make_transport, server_site, threads_of
@@ -175,8 +176,9 @@ def execute(run: Run, emit: Emit) -> None:
     with contextlib.closing(Announced(transport, news, emit)) as told:
         state = federate(method, server, told, study.rounds, store=store, min_sites=min_sites, emit=emit)
         published = conclude(method, state, server, transport, study.rounds, min_sites=min_sites, emit=emit)
+        models = write_models(run, published)
+        calibrate(run, models, told, emit)
         news.tell()
-    models = write_models(run, published)
     scores = [*score_run(run, models), *score_outside(run, models, emit)]
     write_scores(run.folder / "scores.csv", scores)
     public = [model for model in models if model.public]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from FedSegCore.console import Console
 from FedSegCore.data.imagefiles import (
@@ -17,43 +18,68 @@ from FedSegCore.data.imagefiles import (
     image_suffix,
     is_dicom_folder,
 )
+from FedSegCore.data.volume import Volume
+from FedSegCore.device import choose_device
 from FedSegCore.errors import DataError, UsageError
+from FedSegCore.inference.bank import read_bank
+from FedSegCore.inference.modelfile import ModelHeader, load_model
+from FedSegCore.inference.routed import RoutedBank, RoutedSegmentation
+from FedSegCore.inference.segment import (
+    Segmentation,
+    match_modalities,
+    read_case,
+    segment_volumes,
+    write_segmentation,
+)
+from FedSegCore.inference.verdict import read_calibration
+from FedSegCore.verbs.routing import name_sides, refuse_sides, tell_routing
 
-if TYPE_CHECKING:
-    from FedSegCore.inference.modelfile import ModelHeader
+Segment = Callable[[Mapping[str, Volume]], Segmentation | RoutedSegmentation]
 
 
 def run(arguments: Namespace, console: Console) -> int:
-    """Segment one case, several images, or a folder of them; the model is loaded once."""
-    from FedSegCore.device import choose_device
-    from FedSegCore.inference.modelfile import load_model
-    from FedSegCore.inference.segment import match_modalities, read_case, segment_volumes, write_segmentation
-
+    """Segment one case, several images, or a folder of them; the model or bank is loaded once."""
     files = find_cases(arguments.images, arguments.channels)
-    model = load_model(arguments.model, choose_device(arguments.device))
-    header = model.header
+    header, segment = _segmenter(arguments)
     # Every case is matched and named before the first is segmented: a wrong one costs nothing.
     matched = [match_modalities(header, case) for case in name_channels(files, header, console)]
-    targets = name_results(
-        arguments.out, matched, one=len(matched) == 1 and not _is_image_folder(arguments.images)
-    )
+    one = len(matched) == 1 and not _is_image_folder(arguments.images)
+    targets = name_results(arguments.out, matched, one=one)
+    sides = name_sides(arguments, targets, one=one)
     sizes: dict[str, dict[str, float]] = {}
+    told: dict[str, dict[str, Any]] = {}
     hidden: list[int] = []
     for place, (case, target) in enumerate(zip(matched, targets, strict=True)):
         console.emit("progress", stage="segment", value=place / len(matched), message=str(target), eta_s=None)
         volumes = read_case(case)
-        result = segment_volumes(model, volumes)
+        found = segment(volumes)
         first = next(iter(volumes.values()))
-        write_segmentation(target, result, like=first, header=header)
-        hidden.append(0 if image_suffix(target) == ".seg.nrrd" else result.hidden(header))
+        if isinstance(found, RoutedSegmentation):
+            told[str(target)] = tell_routing(found, target, sides[place], like=first, console=console)
+            found = found.segmentation
+        write_segmentation(target, found, like=first, header=header)
+        hidden.append(0 if image_suffix(target) == ".seg.nrrd" else found.hidden(header))
         voxel_ml = math.prod(first.spacing_mm) / 1000.0
-        volumes_ml = [round(float(region.sum()) * voxel_ml, 3) for region in result.regions]
+        volumes_ml = [round(float(region.sum()) * voxel_ml, 3) for region in found.regions]
         sizes[str(target)] = dict(zip(header.label_names, volumes_ml, strict=True))
-        found = ", ".join(f"{label} {ml:g} ml" for label, ml in sizes[str(target)].items())
-        console.say(f"{target}: {found}")
+        ml_of = ", ".join(f"{label} {ml:g} ml" for label, ml in sizes[str(target)].items())
+        console.say(f"{target}: {ml_of}")
     _tell_hidden(hidden, console)
-    console.result({"volumes_ml": sizes}, paths=[str(target) for target in targets])
+    summary = {"volumes_ml": sizes, **({"routing": told} if told else {})}
+    console.result(summary, paths=[str(target) for target in targets])
     return 0
+
+
+def _segmenter(arguments: Namespace) -> tuple[ModelHeader, Segment]:
+    """What the model or bank says of itself, and how it segments a case."""
+    device = choose_device(arguments.device)
+    if arguments.route is not None:
+        bank = read_bank(arguments.route)
+        calibration = read_calibration(bank)
+        return bank.header, RoutedBank(bank, device=device, calibration=calibration).segment
+    refuse_sides(arguments)
+    model = load_model(arguments.model, device)
+    return model.header, partial(segment_volumes, model)
 
 
 def _tell_hidden(hidden: Sequence[int], console: Console) -> None:

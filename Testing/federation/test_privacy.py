@@ -159,6 +159,7 @@ def test_joining_updates_and_offers_were_heard(run: tuple[Heard, Path]) -> None:
         "Joining": 2 * len(METHODS),
         "AveragingUpdate": 2 * len(METHODS),
         "Offer": 2 * len(METHODS),
+        "BankCounts": 2,
     }
 
 
@@ -190,6 +191,7 @@ def test_only_weights_parts_and_pooled_numbers_leave(run: tuple[Heard, Path]) ->
         "Joining": {"name", "modalities", "labels", "num_cases", "passport"},
         "AveragingUpdate": {"weights", "loss", "dice"},
         "Offer": {"personal", "private"},
+        "BankCounts": {"good", "poor"},
     }
     for data in run[0].recorded:
         header, tensors = tensorfile.unpack(data)

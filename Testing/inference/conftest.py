@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from FedSegCore.data.plan import Intensity, Plan
-from FedSegCore.inference.modelfile import ModelHeader
+from FedSegCore.inference.modelfile import ModelHeader, save_model
 from FedSegCore.nets.unet import Network, build
 
 MakeWeights = Callable[..., dict[str, Tensor]]
+MakeBank = Callable[..., Path]
 
 
 @pytest.fixture
@@ -67,5 +69,32 @@ def weights_of() -> MakeWeights:
             weights["head.conv.weight"].zero_()
             weights["head.conv.bias"] = torch.tensor(logits)
         return weights
+
+    return make
+
+
+@pytest.fixture
+def bank_of(tmp_path: Path, weights_of: MakeWeights) -> MakeBank:
+    """A folder of models of one header: a global one and each site's own, with weights of their own."""
+
+    def make(
+        header: ModelHeader,
+        *sites: str,
+        whole: bool = True,
+        logits: Mapping[str, tuple[float, ...]] | None = None,
+    ) -> Path:
+        folder = tmp_path / "bank"
+        everyone = tuple((site, 3) for site in sites)
+        if whole:
+            known = (logits or {}).get("global")
+            head = replace(header, name="global", sites=everyone)
+            save_model(folder / "global.safetensors", weights_of(header, seed=99, logits=known), head)
+        for seed, site in enumerate(sites):
+            known = (logits or {}).get(site)
+            own = replace(header, name=f"personal-{site}", sites=((site, 3),))
+            save_model(
+                folder / f"personal-{site}.safetensors", weights_of(header, seed=seed, logits=known), own
+            )
+        return folder
 
     return make

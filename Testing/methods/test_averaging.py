@@ -16,7 +16,8 @@ from FedSegCore.federation.checks import check_weights
 from FedSegCore.federation.method import ClientInfo, Offer, Round
 from FedSegCore.learning.norms import recalibrate_norms
 from FedSegCore.learning.penalty import distance_penalty
-from FedSegCore.learning.train import make_optimizer, step
+from FedSegCore.learning.train import Training, make_optimizer, step
+from FedSegCore.methods import averaging
 from FedSegCore.methods.averaging import (
     EVERYTHING,
     Averaging,
@@ -473,6 +474,25 @@ def test_fine_tuning_without_parts_moves_everything_and_starts_from_the_final_gl
     assert {part[name] for name in own if not torch.equal(own[name], state.weights[name])} == set(
         part.values()
     )
+
+
+@pytest.mark.parametrize(("augment", "tuned_with"), [("gin", "none"), ("classic", "classic")])
+def test_a_sites_own_model_is_tuned_without_the_looks_of_other_scanners(
+    augment: Any, tuned_with: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = replace(TRAINING, augment=augment)
+    run = Federation(tmp_path, Averaging(finetune=1), two_sites(training=training), rounds=1)
+    state = run.run()
+    seen: list[str | None] = []
+    real = averaging.train
+
+    def heard(*positional: Any, training: Training, **options: Any) -> Any:
+        seen.append(training.augment)
+        return real(*positional, training=training, **options)
+
+    monkeypatch.setattr(averaging, "train", heard)
+    run.finish(state)
+    assert seen == [tuned_with] * 2
 
 
 def test_recalibration_moves_the_statistics_of_batch_norm_only(tmp_path: Path) -> None:
