@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from FedSegCore.errors import DataError, StudyError
 from FedSegCore.learning import unsupervised
 from FedSegCore.learning.predict import fit_patch
-from FedSegCore.nets.routing import Gate, Granularity, Routed
+from FedSegCore.nets.routing import Gate, Granularity, Routed, set_views
 
 
 @final
@@ -150,13 +150,24 @@ def unsupervised_loss(
 def _loss(
     net: nn.Module, images: Tensor, settings: Adaptation, radius: int, generator: torch.Generator
 ) -> Tensor:
-    """10 · L_ent + 0.1 · L_cons + L_shape; a weight of 0 saves its term's work."""
-    logits = net(images)
+    """10 · L_ent + 0.1 · L_cons + L_shape; a weight of 0 leaves its term out.
+
+    The images and their turned copies go through the network as two views of one batch, so that the clean pass
+    serves all three terms. A single image is never alone: torch's CPU convolutions of one small image leave their
+    fast path, and two are quicker.
+    """
+    turn = unsupervised.draw_turn(generator, square=images.shape[2] == images.shape[3])
+    views = [images]
+    if settings.consistency > 0:
+        views.append(unsupervised.disturb(images, turn, noise=settings.noise, generator=generator))
+    elif len(images) == 1:
+        views.append(images)
+    set_views(net, len(views))
+    logits, *others = net(torch.cat(views)).chunk(len(views))
+    set_views(net, 1)
     loss = settings.entropy * unsupervised.entropy(logits)
     if settings.consistency > 0:
-        turn = unsupervised.draw_turn(generator)
-        turned = net(unsupervised.disturb(images, turn, noise=settings.noise, generator=generator))
-        loss = loss + settings.consistency * unsupervised.consistency(logits, turned, turn)
+        loss = loss + settings.consistency * unsupervised.consistency(logits, others[0], turn)
     if settings.shape > 0:
         surface = unsupervised.shape_constraint(unsupervised.foreground(logits), radius=radius)
         loss = loss + settings.shape * surface

@@ -71,10 +71,17 @@ class Turn:
         return maps.flip(axis) if self.flip else maps
 
 
-def draw_turn(generator: torch.Generator) -> Turn:
-    """One of the eight turns and mirrorings of a square, all alike probable; never the one that does nothing."""
-    number = int(torch.randint(1, 8, (), generator=generator))
-    return Turn(number % 4, number >= 4)
+def draw_turn(generator: torch.Generator, *, square: bool) -> Turn:
+    """One of the turns and mirrorings that keep the image's shape, all alike probable; never the one of no effect.
+
+    Args:
+        square: whether the first two axes have equal sides: seven turns, else three.
+    """
+    if square:
+        number = int(torch.randint(1, 8, (), generator=generator))
+        return Turn(number % 4, number >= 4)
+    number = int(torch.randint(1, 4, (), generator=generator))
+    return Turn(number % 2 * 2, number >= 2)
 
 
 def disturb(

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @final
@@ -29,6 +30,30 @@ class SampleNorm3d(nn.InstanceNorm3d):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, X, Y, Z)."""
         return _normalise(self, input)
+
+
+@final
+class ScanNorm(_BatchNorm):
+    """A batch norm without memory: every batch is normalised by its own statistics, in evaluation too.
+
+    Args:
+        like: the layer whose scale and shift it takes over.
+    """
+
+    def __init__(self, like: _BatchNorm) -> None:
+        super().__init__(like.num_features, eps=like.eps, affine=False, track_running_stats=False)
+        self.weight, self.bias = like.weight, like.bias
+        self.views = 1
+        """How many views of the same images lie one after the other in the batch; each has its own statistics."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of axes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, *S)."""
+        parts = input.chunk(self.views)
+        done = [F.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps) for part in parts]
+        return torch.cat(done) if self.views > 1 else done[0]
 
 
 def _normalise(norm: nn.InstanceNorm2d | nn.InstanceNorm3d, input: Tensor) -> Tensor:

@@ -18,8 +18,10 @@ from typing import Literal, final
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from FedSegCore.nets.convolve import CONVOLUTIONS, Convolution, Shape, convolve, mixed
+from FedSegCore.nets.norm import ScanNorm
 from FedSegCore.nets.parts import is_norm
 from FedSegCore.tensors.weights import Weights
 
@@ -95,13 +97,15 @@ class Routed(nn.Module):
         bias = None if layer.bias is None else layer.bias.new_empty(experts, *layer.bias.shape)
         self.register_buffer("biases", bias, persistent=False)
         self.register_buffer("knows", knows, persistent=False)
+        self.views = 1
         self.last: Tensor | None = None
         """The gates of the last forward pass, detached: (E), or (B, E)."""
 
     def forward(self, input: Float[Tensor, "b c *s"]) -> Float[Tensor, "b o *t"]:
         """As the layer that it stands for, with the mixed kernel."""
-        rho = self.router(input)
+        rho = self.router(input[: len(input) // self.views])
         self.last = rho.detach()
+        rho = rho.repeat(self.views, 1) if rho.ndim == 2 else rho
         if self.knows is not None:
             return self._by_structure(input, rho)
         bias = None if self.biases is None else mixed(rho, self.biases)
@@ -177,10 +181,21 @@ def _one_hot(place: int, number: int) -> Tensor:
 
 def use_batch_statistics(net: nn.Module) -> None:
     """Batch norms forget their running statistics and normalise by each batch's own, in evaluation too."""
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, _BatchNorm):
+                setattr(module, name, ScanNorm(child))
+
+
+def set_views(net: nn.Module, views: int) -> None:
+    """Tell the layers that batches hold so many views of the same images, one after the other.
+
+    Gates then follow from the first view alone, so that all are seen by one network, and each view has its own
+    batch statistics: the result is that of one forward pass a view.
+    """
     for module in net.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.track_running_stats = False
-            module.running_mean = module.running_var = module.num_batches_tracked = None
+        if isinstance(module, Routed | ScanNorm):
+            module.views = views
 
 
 def norm_parameters(net: nn.Module) -> list[nn.Parameter]:

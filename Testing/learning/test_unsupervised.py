@@ -18,13 +18,18 @@ def test_a_turn_and_its_inverse_are_the_identity(turn: Turn, shape: tuple[int, .
     assert torch.equal(turn.undo(turn.apply(maps, axis=2), axis=2), maps)
 
 
-def test_the_turns_are_eight_different_ones_and_the_drawn_ones_all_do_something() -> None:
+def test_the_turns_are_eight_different_ones() -> None:
     maps = torch.arange(12.0).view(1, 1, 3, 4)
     results = {tuple(turn.apply(maps, axis=2).flatten().tolist()) for turn in TURNS}
     assert len(results) == 8
+
+
+def test_the_drawn_turns_all_do_something_and_keep_the_images_shape() -> None:
     generator = seeded()
-    drawn = {unsupervised.draw_turn(generator) for _ in range(200)}
-    assert len(drawn) == 7 and Turn(0, False) not in drawn
+    drawn = {unsupervised.draw_turn(generator, square=True) for _ in range(200)}
+    assert drawn == set(TURNS) - {Turn(0, False)}
+    drawn = {unsupervised.draw_turn(generator, square=False) for _ in range(200)}
+    assert drawn == {Turn(2, False), Turn(0, True), Turn(2, True)}
 
 
 @pytest.mark.parametrize(("logit", "bits"), [(0.0, 1.0), (50.0, 0.0), (-50.0, 0.0)])

@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from FedSegCore.nets.convolve import CONVOLUTIONS, Shape, convolve
-from FedSegCore.nets.routing import Gate, Granularity, Routed, norm_parameters, route, use_batch_statistics
+from FedSegCore.nets.routing import (
+    Gate,
+    Granularity,
+    Routed,
+    norm_parameters,
+    route,
+    set_views,
+    use_batch_statistics,
+)
 from FedSegCore.tensors import weights as algebra
 from Testing.phantoms import seeded, small_net
 
@@ -222,3 +230,24 @@ def test_a_step_runs_on_the_meta_device(granularity: Granularity) -> None:
     net, _ = routed(experts_of(), granularity=granularity)
     net.to("meta").train()
     net(images().to("meta")).square().mean().backward()
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("granularity", ["sample", "batch", "static"])
+def test_two_views_in_one_batch_are_two_forward_passes_of_the_first_views_network(
+    norm: str, granularity: Granularity
+) -> None:
+    net, layers = routed(experts_of(norm=norm), norm=norm, granularity=granularity)
+    use_batch_statistics(net)
+    stir(layers)
+    first, second = images(), 3.0 * images() + 1.0
+    alone = net(first)
+    gates = {name: layer.last for name, layer in layers.items()}
+    set_views(net, 2)
+    together, other = net(torch.cat([first, second])).chunk(2)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    for name, layer in layers.items():
+        torch.testing.assert_close(layer.last, gates[name])
+    if granularity == "static":
+        set_views(net, 1)
+        torch.testing.assert_close(other, net(second), rtol=1e-4, atol=1e-4)
