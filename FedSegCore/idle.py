@@ -72,9 +72,10 @@ def _check_own(name: str, options: Mapping[str, Any], methods: tuple[str, ...], 
 
 
 _AUGMENTED_BY: Final = {
-    "augment_probability": ("gin", "classic"),
+    "augment_probability": ("gin", "flow", "classic"),
     "gin_kernels": ("gin",),
     "gin_balance": ("gin",),
+    "flow_mode": ("flow",),
 }
 """Which kinds of augmentation heed a key."""
 
@@ -84,6 +85,13 @@ def _check_augmentation(entries: Sequence[Named], training: Training) -> None:
     augmented = {
         entry.name: entry.training.get("augment") or training.augment or entry.augment for entry in entries
     }
+    for entry in entries:
+        if entry.method.weighting == "modality" and augmented[entry.name] != "flow":
+            raise StudyError(
+                f"{entry.name} weighs sites by how many distinct images they have, which a flow tells, but its "
+                f'augment is "{augmented[entry.name]}".',
+                'Give [train] augment = "flow", or weighting = "cases".',
+            )
     plain = Training()
     for key, kinds in _AUGMENTED_BY.items():
         used = [name for name, kind in augmented.items() if kind in kinds]

@@ -20,8 +20,8 @@ from FedSegCore.federation.method import ClientInfo, Published, Round, Site
 from FedSegCore.federation.rounds import conclude, federate
 from FedSegCore.federation.store import ClientStore, ServerStore
 from FedSegCore.federation.transport import Outbox
-from FedSegCore.learning.train import Training
-from FedSegCore.methods import averaging
+from FedSegCore.learning.train import Training, train
+from FedSegCore.methods import averaging, ingredients
 from FedSegCore.methods.averaging import Averaging, AveragingClient, AveragingUpdate
 from FedSegCore.nets.unet import Network, Norm, SegmentationNet, build
 from FedSegCore.tensors import tensorfile
@@ -202,13 +202,14 @@ class Starts:
 
     def listen(self, patch: Any) -> Starts:
         """Hear every training of the averaging family from now on."""
-        real = averaging.train
+        real = train
 
         def heard(model: torch.nn.Module, *positional: Any, **options: Any) -> Any:
             self.models.append(algebra.of(model))
             return real(model, *positional, **options)
 
         patch.setattr(averaging, "train", heard)
+        patch.setattr(ingredients, "train", heard)
         return self
 
 

@@ -65,13 +65,14 @@ class Batch:
 class _Sample:
     """One thing an epoch visits: a volume (3-D) or a slice (2-D), at least as large as the patch.
 
-    `centres` holds positions (N, dims) of foreground for each structure that has any.
+    `centres` holds positions (N, dims) of foreground for each structure that has any; `case` is its case's number.
     """
 
     image: Tensor
     target: Tensor
     annotated: Tensor
     centres: tuple[Tensor, ...]
+    case: int
 
 
 @final
@@ -101,13 +102,22 @@ class Batches:
             raise ValueError(
                 f"expected {dims} patch sides and batches of 1 or more, got {patch}, {batch_size}"
             )
-        self.num_cases = len(cases)
+        self.cases = tuple(cases)
         self.patch = tuple(patch)
         self.batch_size = batch_size
         self.dims = dims
-        self._samples = [_sample(*part, patch=self.patch) for case in cases for part in _parts(case, dims)]
+        self._samples = [
+            _sample(*part, patch=self.patch, case=number)
+            for number, case in enumerate(cases)
+            for part in _parts(case, dims)
+        ]
         self._foreground = [index for index, sample in enumerate(self._samples) if sample.centres]
         self._empty = [index for index, sample in enumerate(self._samples) if not sample.centres]
+
+    @property
+    def num_cases(self) -> int:
+        """How many cases the samples are of."""
+        return len(self.cases)
 
     @property
     def num_samples(self) -> int:
@@ -129,6 +139,22 @@ class Batches:
             ]
             images, targets, annotated = zip(*patches, strict=True)
             yield Batch(torch.stack(images), torch.stack(targets), torch.stack(annotated))
+
+    def sweep(self) -> Iterator[tuple[tuple[int, ...], Batch]]:
+        """Every sample once, always the same patch of it: the one around the middle of its foreground.
+
+        Yields:
+            The number of each patch's case, counted from 0, and the batch.
+        """
+        for start in range(0, self.num_samples, self.batch_size):
+            samples = self._samples[start : start + self.batch_size]
+            patches = [
+                self._cut(sample, _corner(_middle(sample), self._room(sample), self.patch))
+                for sample in samples
+            ]
+            images, targets, annotated = zip(*patches, strict=True)
+            batch = Batch(torch.stack(images), torch.stack(targets), torch.stack(annotated))
+            yield tuple(sample.case for sample in samples), batch
 
     def _order(self, generator: torch.Generator) -> Iterator[list[int]]:
         """The samples of each batch; those with foreground first, since the first third is centred on it."""
@@ -153,12 +179,19 @@ class Batches:
         self, sample: _Sample, generator: torch.Generator, *, centred: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A random patch of a sample; around one of its foreground voxels if asked and there is one."""
-        room = [side - patch for side, patch in zip(sample.image.shape[1:], self.patch, strict=True)]
+        room = self._room(sample)
         start = [0] * self.dims
         if any(room) and centred and sample.centres:
             start = self._start_at_foreground(sample, room, generator)
         elif any(room):
             start = [int(torch.randint(free + 1, (), generator=generator)) for free in room]
+        return self._cut(sample, start)
+
+    def _room(self, sample: _Sample) -> list[int]:
+        """How far a patch can be moved along each axis."""
+        return [side - patch for side, patch in zip(sample.image.shape[1:], self.patch, strict=True)]
+
+    def _cut(self, sample: _Sample, start: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         window = (slice(None), *(slice(a, a + side) for a, side in zip(start, self.patch, strict=True)))
         return sample.image[window], sample.target[window], sample.annotated
 
@@ -166,9 +199,7 @@ class Batches:
         """The corner of a patch centred on a voxel of a random structure, moved inside the volume."""
         centres = sample.centres[int(torch.randint(len(sample.centres), (), generator=generator))]
         voxel = centres[int(torch.randint(len(centres), (), generator=generator))].tolist()
-        return [
-            min(max(at - side // 2, 0), free) for at, side, free in zip(voxel, self.patch, room, strict=True)
-        ]
+        return _corner(voxel, room, self.patch)
 
 
 def input_sources(
@@ -225,12 +256,27 @@ def _parts(case: CachedCase, dims: int) -> Iterator[tuple[Tensor, Tensor, Tensor
         yield case.image[..., z], case.target[..., z], case.annotated
 
 
-def _sample(image: Tensor, target: Tensor, annotated: Tensor, *, patch: tuple[int, ...]) -> _Sample:
+def _sample(
+    image: Tensor, target: Tensor, annotated: Tensor, *, patch: tuple[int, ...], case: int
+) -> _Sample:
     """A case or slice, padded to the patch where it is smaller, with its foreground listed."""
     if any(want > side for want, side in zip(patch, image.shape[1:], strict=True)):
         image, target = _padded(image, target, patch=patch)
     centres = tuple(voxels for voxels in map(_centres, target[annotated]) if len(voxels))
-    return _Sample(image, target, annotated, centres)
+    return _Sample(image, target, annotated, centres, case)
+
+
+def _middle(sample: _Sample) -> list[int]:
+    """The mean position of its foreground, or the middle where it has none."""
+    if not sample.centres:
+        return [side // 2 for side in sample.image.shape[1:]]
+    middle: list[int] = torch.cat(sample.centres).double().mean(0).long().tolist()
+    return middle
+
+
+def _corner(middle: Sequence[int], room: Sequence[int], patch: Sequence[int]) -> list[int]:
+    """Where the patch around a position begins, moved inside the volume."""
+    return [min(max(at - side // 2, 0), free) for at, side, free in zip(middle, patch, room, strict=True)]
 
 
 def _padded(image: Tensor, target: Tensor, *, patch: tuple[int, ...]) -> tuple[Tensor, Tensor]:

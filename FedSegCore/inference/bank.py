@@ -51,9 +51,14 @@ class Expert:
 @final
 @dataclass(frozen=True)
 class Bank:
-    """Two or more models of one architecture, the global one last, if there is one."""
+    """Two or more models of one architecture, the global one last, if there is one.
+
+    Args:
+        left_out: models of the same folder that are several networks each (SegViz's merged one).
+    """
 
     experts: tuple[Expert, ...]
+    left_out: tuple[Expert, ...] = ()
 
     @property
     def header(self) -> ModelHeader:
@@ -134,13 +139,15 @@ def read_bank(folder: Path) -> Bank:
 
 def make_bank(experts: Sequence[Expert]) -> Bank:
     """A bank of models that fit together; see `read_bank`."""
+    merged = tuple(expert for expert in experts if expert.header.members)
+    experts = [expert for expert in experts if not expert.header.members]
+    if len(experts) < 2 and merged:
+        number = len(merged[0].header.members)
+        raise UsageError(
+            f"{merged[0].path} is put together from {number} sites' networks and cannot be routed.",
+            "Add the sites' personal models, which are one network each.",
+        )
     for expert in experts:
-        if expert.header.members:
-            number = len(expert.header.members)
-            raise UsageError(
-                f"{expert.path} is put together from {number} sites' networks and cannot be routed.",
-                'Use the models of a study whose [method_options] have form = "masked", which is one network.',
-            )
         _refuse_stranger(experts[0], expert)
     sources = [expert.source for expert in experts]
     for place, source in enumerate(sources):
@@ -149,7 +156,8 @@ def make_bank(experts: Sequence[Expert]) -> Bank:
                 f"{experts[sources.index(source)].path} and {experts[place].path} are both of {source}.",
                 "Keep one of them.",
             )
-    return Bank(tuple(sorted(experts, key=lambda expert: (expert.header.name == GLOBAL, expert.source))))
+    ordered = sorted(experts, key=lambda expert: (expert.header.name == GLOBAL, expert.source))
+    return Bank(tuple(ordered), left_out=merged)
 
 
 def _refuse_stranger(first: Expert, other: Expert) -> None:

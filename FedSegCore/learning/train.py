@@ -1,4 +1,4 @@
-"""The one training loop; the objective's penalty is its only hook.
+"""The one training loop; its hooks are the objective and a penalty added to it.
 
 Nothing in a step waits for the device: losses are summed where they are computed and read once an epoch, and
 all randomness is drawn on the CPU before it is used. The same step therefore runs on CPU, CUDA and `meta`.
@@ -16,13 +16,18 @@ from torch import Tensor, nn
 
 from FedSegCore.data.batches import Batches
 from FedSegCore.errors import StudyError
-from FedSegCore.learning.augment import Gin, augment
+from FedSegCore.learning.augment import Gin, Looks, augment
+from FedSegCore.learning.flow.settings import Mode
+from FedSegCore.learning.flow.style import StyledFlow
 from FedSegCore.learning.losses import LOSSES
 from FedSegCore.learning.precision import Precision, autocast
 from FedSegCore.tensors.weights import Weights
 
 Penalty = Callable[[nn.Module], Tensor]
 """A scalar added to each step's loss, such as FedProx's distance from the global model."""
+
+Objective = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
+"""A step's loss from the model, image, target and `annotated`; runs the model itself, in the precision it wants."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Training:
         augment_probability: the share of the cases that intensity augmentation touches.
         gin_kernels: kernel sides that the random networks of `augment = "gin"` choose from.
         gin_balance: whether those networks' output is brought to the image's mean and spread before it is mixed in.
+        flow_mode: the couplings of `augment = "flow"`: `alternating`, or `spline`, which keeps the order of
+            intensities.
         spatial: whether rotation, scaling and translation are applied.
         flips: whether images are mirrored left to right too; wrong where structures have sides.
         validate_every: rounds from one validation to the next; the last round always validates.
@@ -58,10 +65,11 @@ class Training:
     loss: Literal["dice_ce", "dice_focal"] = "dice_ce"
     precision: Precision = "auto"
     threads: int = 0
-    augment: Literal["gin", "classic", "none"] | None = None
+    augment: Literal["gin", "flow", "classic", "none"] | None = None
     augment_probability: float = 0.5
     gin_kernels: tuple[int, ...] = (1, 3)
     gin_balance: bool = False
+    flow_mode: Mode = "alternating"
     spatial: bool = True
     flips: bool = False
     validate_every: int = 1
@@ -115,6 +123,8 @@ def train(
     optimizer: Weights | None = None,
     only: Collection[str] | None = None,
     penalty: Penalty | None = None,
+    objective: Objective | None = None,
+    flow: StyledFlow | None = None,
 ) -> Trained:
     """Train `model` in place.
 
@@ -124,6 +134,8 @@ def train(
         optimizer: the moments to go on from; none: fresh ones.
         only: the names of the parameters to train; none: all. Statistics of the other layers stay, too.
         penalty: added to each step's loss.
+        objective: each step's loss; none: `training.loss` of the model's logits.
+        flow: the site's own, for `augment = "flow"`; on the model's device.
     """
     named = {name: p for name, p in model.named_parameters() if only is None or name in only}
     device = next(model.parameters()).device
@@ -133,6 +145,7 @@ def train(
     steps = batches.steps * (training.epochs if epochs is None else epochs)
     total = torch.zeros((), device=device)
     _training_mode(model, named.values())
+    looks = Looks(Gin(training.gin_kernels, training.gin_balance), flow)
     done = 0
     for _ in range(training.epochs if epochs is None else epochs):
         for batch in batches.epoch(generator):
@@ -146,10 +159,10 @@ def train(
                 probability=training.augment_probability,
                 spatial=training.spatial,
                 flips=training.flips,
-                gin=Gin(training.gin_kernels, training.gin_balance),
+                looks=looks,
             )
             total += step(model, adamw, moved.image, moved.target, moved.annotated,
-                          training=training, penalty=penalty)  # fmt: skip
+                          training=training, penalty=penalty, objective=objective)  # fmt: skip
             done += 1
     mean = float(total) / max(done, 1) if device.type != "meta" else math.nan
     return Trained(mean, moments(adamw, named))
@@ -174,11 +187,15 @@ def step(
     *,
     training: Training,
     penalty: Penalty | None = None,
+    objective: Objective | None = None,
 ) -> Tensor:
     """One optimizer step; returns the loss, detached and still on the device."""
-    with autocast(image.device, training.precision):
-        logits = model(image)
-    loss = LOSSES[training.loss](logits.float(), target, annotated)
+    if objective is None:
+        with autocast(image.device, training.precision):
+            logits = model(image)
+        loss = LOSSES[training.loss](logits.float(), target, annotated)
+    else:
+        loss = objective(model, image, target, annotated)
     if penalty is not None:
         loss = loss + penalty(model)
     optimizer.zero_grad(set_to_none=True)

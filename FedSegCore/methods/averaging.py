@@ -4,7 +4,7 @@ Broadcast the shared weights, train locally, average what came back. The ingredi
 sites are weighted, and what a site keeps for itself:
 
     private      parts that never leave the site: norm layers (FedBN), head (FedPer), both (SegViz), all (local)
-    weighting    each site by its number of cases, or all alike
+    weighting    each site by its number of cases, all alike, or by how many distinct images it has (FlowGIN)
     proximal     FedProx's pull of the local weights towards the global ones
     personal     IOP-FL's moving average of local models
     ditto        Ditto's second model, trained beside the shared one and pulled towards it
@@ -33,17 +33,19 @@ from torch import Tensor, nn
 from FedSegCore.errors import StudyError, UpdateError
 from FedSegCore.federation.checks import check_names, check_weights
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
-from FedSegCore.learning.augment import FOREIGN
+from FedSegCore.learning.flow.style import StyledFlow
 from FedSegCore.learning.norms import recalibrate_norms
 from FedSegCore.learning.penalty import distance_penalty
-from FedSegCore.learning.predict import validate
-from FedSegCore.learning.train import Penalty, Trained, Training, train
+from FedSegCore.learning.train import Penalty, train
+from FedSegCore.methods import ingredients
 from FedSegCore.nets.parts import part_of, private_keys
 from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Share, Weights
 
 Private = Literal["norm", "encoder", "decoder", "head"]
 Part = Literal["encoder", "decoder", "head"]
+EFFECTIVE: Final = "effective_images"
+"""The one number that a site with a flow sends besides its weights."""
 EVERYTHING: Final[tuple[Private, ...]] = ("norm", "encoder", "decoder", "head")
 
 
@@ -71,6 +73,7 @@ class AveragingClient:
         personal: the model that this site keeps for itself beside the shared one (IOP-FL, Ditto).
         personal_optimizer: the moments of Ditto's second training.
         best: with `select_best`, the personal model of the best round by local validation, and its mean Dice.
+        flow: the site's own flow, discriminator, style and their moments, with `augment = "flow"`.
     """
 
     private: Weights
@@ -79,6 +82,7 @@ class AveragingClient:
     personal_optimizer: Weights = field(default_factory=dict)
     best: Weights = field(default_factory=dict)
     best_dice: float = -1.0
+    flow: Weights = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +91,14 @@ class AveragingUpdate:
 
     `dice` is of the global model as it was received, before local training: round r shows the model of
     round r - 1, round 1 the first weights. Where sites make their own models it is of the site's own, after
-    the round's training. It is empty where nothing was validated.
+    the round's training. It is empty where nothing was validated. `scalars` holds the effective number of images
+    where sites are weighted by it, and nothing else.
     """
 
     weights: Weights
     loss: float
     dice: Mapping[str, float]
+    scalars: Mapping[str, float] = field(default_factory=dict)
 
 
 @final
@@ -111,7 +117,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
     """
 
     private: tuple[Private, ...] = ()
-    weighting: Literal["cases", "uniform"] = "cases"
+    weighting: Literal["cases", "uniform", "modality"] = "cases"
     proximal: float = 0.0
     personal: float | None = None
     ditto: float = 0.0
@@ -179,6 +185,20 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
                 site=client.name,
                 round_number=round.number,
             )
+        self._check_scalars(update, client, round)
+
+    def _check_scalars(self, update: AveragingUpdate, client: ClientInfo, round: Round) -> None:
+        """Nothing but what the weighting asks for, and no more images than there are cases."""
+        wanted = {EFFECTIVE} if self.weighting == "modality" else set()
+        effective = update.scalars.get(EFFECTIVE, 1.0)
+        if set(update.scalars) != wanted or not 1.0 <= effective <= max(client.num_cases, 1):
+            raise UpdateError(
+                f"its scalars are {dict(update.scalars)}, expected {sorted(wanted) or 'none'}, from 1 to its number "
+                "of cases.",
+                "Use the same study file and FedSeg version at this site.",
+                site=client.name,
+                round_number=round.number,
+            )
 
     def aggregate(
         self,
@@ -192,7 +212,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         The head's rows are averaged over the sites that annotate the row's structure; a row that no site
         trained keeps its value (methods.md's masked multi-organ form of SegViz).
         """
-        items = ((update.weights, self._share(client, state, server)) for client, update in updates)
+        items = ((update.weights, self._share(client, update, state, server)) for client, update in updates)
         return AveragingServer(algebra.weighted_mean(state.weights, items))
 
     def check_offer(self, offer: Offer, client: ClientInfo, server: Site, round: Round) -> None:
@@ -232,29 +252,36 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         self._accept(message, site, round_number=round.number)
         state = state or AveragingClient(self._private(algebra.of(site.model), site.model))
         algebra.load(site.model, {**state.private, **message.weights})
+        learnt = ingredients.learn_flow(site, state.flow)
         trained = train(
             site.model,
             site.batches,
             training=site.training,
             generator=site.generator,
-            span=_span(round),
+            span=ingredients.span(round),
             optimizer=state.optimizer,
             penalty=self._proximal(site.model, message.weights),
+            flow=learnt.model if learnt else None,
         )
         local = algebra.of(site.model)
         kept = replace(
             state,
             private=self._private(local, site.model),
             optimizer=trained.optimizer if self.keep_optimizer else {},
+            flow=learnt.weights if learnt else {},
         )
-        kept = self._personal(kept, local, message, site, round)
+        kept = self._personal(kept, local, message, site, round, flow=learnt.model if learnt else None)
         own = kept.personal or local
-        dice = self._validate(own if self.personalizes else message.weights, site, round)
+        dice = ingredients.validated(own if self.personalizes else message.weights, site, round)
         if self.select_best:
             kept = _keep_best(kept, dice)
         shared = self._shared(local, site.model)
         check_names(message.weights, shared, site=site.info.name, round_number=round.number)
-        return kept, AveragingUpdate(shared, trained.loss, dice)
+        scalars = {}
+        if self.weighting == "modality":
+            assert learnt is not None, "a study with this weighting has flows"
+            scalars = {EFFECTIVE: ingredients.effective(site, learnt)}
+        return kept, AveragingUpdate(shared, trained.loss, dice, scalars)
 
     def personalize(self, message: AveragingBroadcast, state: AveragingClient | None, site: Site) -> Weights:
         """The site's own model: moving average, Ditto's, or the global one with private parts, then tuned."""
@@ -266,7 +293,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         if self.finetune and site.batches is not None:
             parts = self.finetune_parts
             only = frozenset(k for k, part in part_of(site.model).items() if part in parts) if parts else None
-            train(site.model, site.batches, training=_own_looks(site.training), generator=site.generator,
+            train(site.model, site.batches, training=ingredients.own_looks(site.training), generator=site.generator,
                   epochs=self.finetune, only=only)  # fmt: skip
         if self.recalibrate and site.batches is not None:
             recalibrate_norms(site.model, site.batches, generator=site.generator)
@@ -289,8 +316,15 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
     def _private(self, weights: Weights, model: nn.Module) -> dict[str, Tensor]:
         return algebra.select(weights, private_keys(model, self.private))
 
-    def _share(self, client: ClientInfo, state: AveragingServer, server: Site) -> Share:
-        base = float(client.num_cases) if self.weighting == "cases" else 1.0
+    def _share(
+        self, client: ClientInfo, update: AveragingUpdate, state: AveragingServer, server: Site
+    ) -> Share:
+        by = {
+            "cases": float(client.num_cases),
+            "uniform": 1.0,
+            "modality": update.scalars.get(EFFECTIVE, 1.0),
+        }
+        base = by[self.weighting]
         labels = server.info.labels
         rows = torch.tensor([base * (label in client.labels) for label in labels], dtype=torch.float64)
         parts = part_of(server.model)
@@ -304,39 +338,20 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         return distance_penalty(model, reference, self.proximal) if self.proximal > 0 else None
 
     def _personal(
-        self, state: AveragingClient, local: Weights, message: AveragingBroadcast, site: Site, round: Round
-    ) -> AveragingClient:
+        self, state: AveragingClient, local: Weights, message: AveragingBroadcast, site: Site, round: Round,
+        *, flow: StyledFlow | None,
+    ) -> AveragingClient:  # fmt: skip
         if self.personal is not None:
             before = state.personal or local
             return replace(state, personal=algebra.mix(before, local, self.personal))
         if self.ditto > 0:
-            return self._train_ditto(state, message, site, round)
+            start = state.personal or {**state.private, **message.weights}
+            trained = ingredients.train_ditto(
+                site, round, start=start, reference=message.weights, strength=self.ditto,
+                optimizer=state.personal_optimizer, flow=flow,
+            )  # fmt: skip
+            return replace(state, personal=algebra.of(site.model), personal_optimizer=trained.optimizer)
         return state
-
-    def _train_ditto(
-        self, state: AveragingClient, message: AveragingBroadcast, site: Site, round: Round
-    ) -> AveragingClient:
-        """v minimises the local loss + λ/2 · ‖v − w_global‖² (Li et al. 2021, algorithm 1)."""
-        assert site.batches is not None
-        algebra.load(site.model, state.personal or {**state.private, **message.weights})
-        trained: Trained = train(
-            site.model,
-            site.batches,
-            training=site.training,
-            generator=site.generator,
-            span=_span(round),
-            optimizer=state.personal_optimizer,
-            penalty=distance_penalty(site.model, message.weights, self.ditto),
-        )
-        return replace(state, personal=algebra.of(site.model), personal_optimizer=trained.optimizer)
-
-    def _validate(self, weights: Weights, site: Site, round: Round) -> dict[str, float]:
-        every = site.training.validate_every
-        if not site.validation or (round.number % every and round.number != round.total):
-            return {}
-        algebra.load(site.model, weights)
-        return validate(site.model, site.validation, labels=site.study_labels, patch=site.patch,
-                        precision=site.training.precision)  # fmt: skip
 
 
 def _keep_best(state: AveragingClient, dice: Mapping[str, float]) -> AveragingClient:
@@ -347,15 +362,3 @@ def _keep_best(state: AveragingClient, dice: Mapping[str, float]) -> AveragingCl
         return state if state.best_dice >= 0 else replace(state, best=state.personal)
     mean = sum(dice.values()) / len(dice)
     return replace(state, best=state.personal, best_dice=mean) if mean >= state.best_dice else state
-
-
-def _own_looks(training: Training) -> Training:
-    """Without the augmentation that makes images look like other scanners': a site's own model sees its own alone.
-
-    Tuned without it, FedGIN's global model gained at the outlying site of `hippo_shift`; with it nothing.
-    """
-    return replace(training, augment="none") if training.augment in FOREIGN else training
-
-
-def _span(round: Round) -> tuple[float, float]:
-    return (round.number - 1) / round.total, round.number / round.total

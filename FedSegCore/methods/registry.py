@@ -64,7 +64,7 @@ METHODS: Final[Mapping[str, Named]] = {
 }
 
 _ALIASES: Final = {"mu": "proximal", "lambda": "ditto"}
-_AUGMENTATION: Final = ("augment", "augment_probability", "gin_kernels", "gin_balance")
+_AUGMENTATION: Final = ("augment", "augment_probability", "gin_kernels", "gin_balance", "flow_mode")
 LIKE: Final = "like"
 """The key that makes a table of `[method_options]` a method of the study's own naming."""
 

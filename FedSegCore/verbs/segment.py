@@ -40,7 +40,7 @@ Segment = Callable[[Mapping[str, Volume]], Segmentation | RoutedSegmentation]
 def run(arguments: Namespace, console: Console) -> int:
     """Segment one case, several images, or a folder of them; the model or bank is loaded once."""
     files = find_cases(arguments.images, arguments.channels)
-    header, segment = _segmenter(arguments)
+    header, segment = _segmenter(arguments, console)
     # Every case is matched and named before the first is segmented: a wrong one costs nothing.
     matched = [match_modalities(header, case) for case in name_channels(files, header, console)]
     one = len(matched) == 1 and not _is_image_folder(arguments.images)
@@ -70,11 +70,17 @@ def run(arguments: Namespace, console: Console) -> int:
     return 0
 
 
-def _segmenter(arguments: Namespace) -> tuple[ModelHeader, Segment]:
+def _segmenter(arguments: Namespace, console: Console) -> tuple[ModelHeader, Segment]:
     """What the model or bank says of itself, and how it segments a case."""
     device = choose_device(arguments.device)
     if arguments.route is not None:
         bank = read_bank(arguments.route)
+        for expert in bank.left_out:
+            console.emit(
+                "warning",
+                message=f"{expert.path.name} is several sites' networks in one and is left out of the mixture.",
+                fix="Nothing to do; segment with --model to use it alone.",
+            )
         calibration = read_calibration(bank)
         return bank.header, RoutedBank(bank, device=device, calibration=calibration).segment
     refuse_sides(arguments)

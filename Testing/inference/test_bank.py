@@ -108,6 +108,18 @@ def test_a_merged_model_and_two_of_one_site_are_refused(
     assert "cannot be routed" in refusal(folder).message
 
 
+def test_beside_two_single_networks_a_merged_one_is_left_out_and_named(
+    header: ModelHeader, bank_of: MakeBank, weights_of: MakeWeights
+) -> None:
+    folder = bank_of(header, "north", "south", whole=False)
+    weights = {f"members/0/{name}": tensor for name, tensor in weights_of(header).items()}
+    merged = replace(header, name="global", members=(Member("north", ("Liver",)),))
+    save_model(folder / "global.safetensors", weights, merged)
+    bank = read_bank(folder)
+    assert [expert.source for expert in bank.experts] == ["north", "south"]
+    assert [expert.path.name for expert in bank.left_out] == ["global.safetensors"]
+
+
 def test_a_foreign_file_is_refused(header: ModelHeader, bank_of: MakeBank) -> None:
     folder = bank_of(header, "north")
     (folder / "other.safetensors").write_bytes(b"nothing")

@@ -5,7 +5,9 @@ import torch
 
 from FedSegCore.data.batches import Batch
 from FedSegCore.errors import StudyError
-from FedSegCore.learning.augment import AUGMENTS, augment
+from FedSegCore.learning.augment import AUGMENTS, Looks, augment
+from FedSegCore.learning.flow.settings import FlowSettings
+from FedSegCore.learning.flow.style import StyledFlow
 from FedSegCore.learning.losses import dice_ce
 from FedSegCore.nets.unet import Network, build
 
@@ -17,12 +19,21 @@ def batch() -> Batch:
     return Batch(image, target, torch.ones(3, 2, dtype=torch.bool))
 
 
+def looks(device: str = "cpu") -> Looks:
+    """A flow that has not learnt anything yet."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Looks(flow=StyledFlow(FlowSettings(), modalities=1).to(device))
+
+
 def augmented(kind: str, *, seed: int = 0, spatial: bool = False, probability: float = 1.0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    return augment(batch(), kind, generator=generator, probability=probability, spatial=spatial)
+    return augment(
+        batch(), kind, generator=generator, probability=probability, spatial=spatial, looks=looks()
+    )
 
 
-@pytest.mark.parametrize("kind", ["gin", "classic"])
+@pytest.mark.parametrize("kind", ["gin", "flow", "classic"])
 def test_intensity_augmentation_changes_images_and_never_targets(kind: str) -> None:
     new = augmented(kind)
     assert not torch.equal(new.image, batch().image)
@@ -57,6 +68,7 @@ def test_a_whole_step_runs_on_the_meta_device(kind: str) -> None:
     generator = torch.Generator().manual_seed(0)
     table = Network(channels=(2, 4))
     net = build(table, dims=3, in_channels=1, out_channels=2, generator=generator).to("meta")
-    moved = augment(batch().to("meta"), kind, generator=generator, probability=1.0, spatial=True)
+    moved = augment(batch().to("meta"), kind, generator=generator, probability=1.0, spatial=True,
+                    looks=looks("meta"))  # fmt: skip
     dice_ce(net(moved.image), moved.target, moved.annotated).backward()
     assert all(parameter.grad is not None for parameter in net.parameters())

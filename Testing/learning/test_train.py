@@ -184,6 +184,13 @@ def test_the_gradient_of_an_unannotated_structure_is_exactly_zero() -> None:
         assert not torch.equal(model.state_dict()[name][0], start[name][0])
 
 
+def test_an_objective_takes_the_place_of_the_loss_of_the_logits() -> None:
+    _, told = trained(
+        objective=lambda model, image, target, annotated: 0.0 * model(image).sum() + annotated.sum()
+    )
+    assert told.loss == pytest.approx(4.0)  # two structures of two patches
+
+
 def test_gradients_are_clipped_to_their_norm() -> None:
     model = small_net()
     optimizer = make_optimizer(list(model.parameters()), TRAINING)

@@ -17,7 +17,7 @@ from FedSegCore.federation.method import ClientInfo, Offer, Round
 from FedSegCore.learning.norms import recalibrate_norms
 from FedSegCore.learning.penalty import distance_penalty
 from FedSegCore.learning.train import Training, make_optimizer, step
-from FedSegCore.methods import averaging
+from FedSegCore.methods import averaging, ingredients
 from FedSegCore.methods.averaging import (
     EVERYTHING,
     Averaging,
@@ -429,11 +429,10 @@ def test_the_best_personal_model_by_validation_is_kept() -> None:
 def test_the_personal_model_of_the_last_round_is_published_and_the_best_one_where_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ingredient: dict[str, float]
 ) -> None:
-    from FedSegCore.methods import averaging
 
     for chosen in (False, True):
         dices = iter((0.9, 0.9, 0.1, 0.1))  # sites a and b in two rounds: the first was better
-        monkeypatch.setattr(averaging, "validate", lambda *_, dices=dices, **__: {"Liver": next(dices)})
+        monkeypatch.setattr(ingredients, "validate", lambda *_, dices=dices, **__: {"Liver": next(dices)})
         method = Averaging(select_best=chosen, **ingredient)
         run = Federation(tmp_path / str(chosen), method, two_sites(publish=True, validation=1))
         state = run.run()
@@ -536,17 +535,16 @@ def test_a_global_model_is_published_where_all_its_tensors_are_known(
 
 def validated(patch: pytest.MonkeyPatch, run: Federation) -> list[Weights]:
     """The weights of every model that a run of one site validated."""
-    from FedSegCore.methods import averaging
 
     seen: list[Weights] = []
-    real = averaging.validate
+    real = ingredients.validate
 
     def heard(model: nn.Module, *positional: Any, **named: Any) -> dict[str, float]:
         seen.append(algebra.of(model))
         return real(model, *positional, **named)
 
     with patch.context() as here:
-        here.setattr(averaging, "validate", heard)
+        here.setattr(ingredients, "validate", heard)
         run.run()
     return seen
 

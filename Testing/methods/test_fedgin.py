@@ -59,9 +59,9 @@ def test_gin_touches_training_batches_only_never_a_validation_image(
         return real(image, draw)
 
     monkeypatch.setattr(augment, "apply_gin", heard)
-    from FedSegCore.methods import averaging
+    from FedSegCore.methods import ingredients
 
-    validate = averaging.validate
+    validate = ingredients.validate
 
     def watched(*positional: Any, **options: Any) -> dict[str, float]:
         validating[0] = True
@@ -69,7 +69,7 @@ def test_gin_touches_training_batches_only_never_a_validation_image(
         validating[0] = False
         return found
 
-    monkeypatch.setattr(averaging, "validate", watched)
+    monkeypatch.setattr(ingredients, "validate", watched)
     run = federation(tmp_path, replace(fedgin.METHOD, recalibrate=True), gin=True, validation=2)
     run.run()
     trained = len(touched)

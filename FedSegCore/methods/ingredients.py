@@ -1,0 +1,69 @@
+"""What a site of the averaging family does in a round besides the shared training, one function an ingredient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from FedSegCore.federation.method import Round, Site
+from FedSegCore.learning.augment import FOREIGN
+from FedSegCore.learning.flow.effective import effective_images
+from FedSegCore.learning.flow.settings import FlowSettings
+from FedSegCore.learning.flow.style import StyledFlow
+from FedSegCore.learning.flow.train import TrainedFlow, train_flow
+from FedSegCore.learning.penalty import distance_penalty
+from FedSegCore.learning.predict import validate
+from FedSegCore.learning.train import Trained, Training, train
+from FedSegCore.tensors import weights as algebra
+from FedSegCore.tensors.weights import Weights
+
+
+def span(round: Round) -> tuple[float, float]:
+    """Which part of the study's schedule a round is."""
+    return (round.number - 1) / round.total, round.number / round.total
+
+
+def validated(weights: Weights, site: Site, round: Round) -> dict[str, float]:
+    """Validation Dice of some weights, in the rounds that validate."""
+    every = site.training.validate_every
+    if not site.validation or (round.number % every and round.number != round.total):
+        return {}
+    algebra.load(site.model, weights)
+    return validate(site.model, site.validation, labels=site.study_labels, patch=site.patch,
+                    precision=site.training.precision)  # fmt: skip
+
+
+def own_looks(training: Training) -> Training:
+    """Without the augmentation that makes images look like other scanners': a site's own model sees its own alone.
+
+    Tuned without it, FedGIN's global model gained at the outlying site of `hippo_shift`; with it nothing.
+    """
+    return replace(training, augment="none") if training.augment in FOREIGN else training
+
+
+def train_ditto(
+    site: Site, round: Round, *, start: Weights, reference: Weights, strength: float, optimizer: Weights,
+    flow: StyledFlow | None,
+) -> Trained:  # fmt: skip
+    """v minimises the local loss + λ/2 · ‖v − w_global‖² (Li et al. 2021, algorithm 1); v is left in the model."""
+    assert site.batches is not None
+    algebra.load(site.model, start)
+    penalty = distance_penalty(site.model, reference, strength)
+    return train(site.model, site.batches, training=site.training, generator=site.generator, span=span(round),
+                 optimizer=optimizer, penalty=penalty, flow=flow)  # fmt: skip
+
+
+def learn_flow(site: Site, saved: Weights) -> TrainedFlow | None:
+    """A round of the site's own flow, where images are augmented by one (FlowGIN)."""
+    if site.training.augment != "flow":
+        return None
+    assert site.batches is not None
+    settings = FlowSettings(mode=site.training.flow_mode)
+    device = next(site.model.parameters()).device
+    return train_flow(site.batches, settings=settings, generator=site.generator, saved=saved, device=device)
+
+
+def effective(site: Site, learnt: TrainedFlow) -> float:
+    """How many distinct images the site has in its flow's latent space."""
+    assert site.batches is not None
+    cases, dims = site.batches.cases, site.batches.dims
+    return effective_images(learnt.model, cases, dims=dims, generator=site.generator)
