@@ -1,4 +1,4 @@
-"""A residual U-Net whose parts have names: `encoder`, `decoder`, `head`.
+"""A residual U-Net whose parts have names, `encoder`, `decoder`, `head`; and the making of any network.
 
 Built from MONAI's blocks (`UnetResBlock` going down, `UnetrUpBlock` coming up), in 2-D and 3-D. Federated
 methods keep some parts at the sites and share others, so the network says which tensor belongs where:
@@ -7,94 +7,22 @@ see `FedSegCore.nets.parts`.
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, final, get_args
+from collections.abc import Sequence
+from typing import final
 
 import torch
 from jaxtyping import Float
-from monai.networks.blocks import Convolution, UnetResBlock, UnetrUpBlock
+from monai.networks.blocks import Convolution, UnetrUpBlock
 from torch import Tensor, nn
 
-from FedSegCore.errors import DataError, StudyError, nearest
+from FedSegCore.errors import StudyError
+from FedSegCore.nets.blocks import RARE, Encoder, Layer, check_sides
 from FedSegCore.nets.layout import keep_layout, memory_format
-
-Norm = Literal["instance", "batch"]
-
-KINDS = ("unet",)
-
-_RARE = -2.0
-"""First bias of the logits: a structure fills an eighth of the image or less, not half of it."""
-
-
-@final
-@dataclass(frozen=True)
-class Network:
-    """What a study's `[network]` table says about the network.
-
-    Attributes:
-        kind: the architecture; "unet" is the only one here.
-        channels: feature channels a level, finest first; as many levels as entries. Every level but
-            the first halves the resolution.
-        norm: "instance" (affine, no statistics kept) or "batch".
-    """
-
-    kind: str = "unet"
-    channels: tuple[int, ...] = (16, 32, 64, 128)
-    norm: Norm = "instance"
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise StudyError(
-                f'Expected a network kind among {KINDS}, got "{self.kind}".', nearest(str(self.kind), KINDS)
-            )
-        if self.norm not in get_args(Norm):
-            known = get_args(Norm)
-            raise StudyError(
-                f'Expected a norm among {known}, got "{self.norm}".', nearest(str(self.norm), known)
-            )
-        if len(self.channels) < 2 or any(type(c) is not int or c < 1 for c in self.channels):
-            raise StudyError(
-                f"Expected network channels as two or more positive whole numbers, got {self.channels!r}.",
-                "Write for example channels = [16, 32, 64, 128].",
-            )
-
-    @property
-    def depth(self) -> int:
-        """Number of resolution levels."""
-        return len(self.channels)
-
-    @property
-    def divisor(self) -> int:
-        """Every side of an input must be a multiple of this many voxels."""
-        return int(2 ** (self.depth - 1))
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dict that `from_dict` turns back into an equal Network."""
-        return {**dataclasses.asdict(self), "channels": list(self.channels)}
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Network:
-        """A Network from a study's or a file header's table; an unknown key is a StudyError."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        for key in raw:
-            if key not in names:
-                raise StudyError(f'Unknown key "{key}" for a network.', nearest(key, names))
-        values = dict(raw)
-        if "channels" in values:
-            values["channels"] = _whole_numbers(values["channels"])
-        return cls(**values)
-
-
-def default_channels(*, dims: int, depth: int) -> tuple[int, ...]:
-    """Channels where the study gives none: the finest level's 16, or 8 in 3-D, then 32, 64, ... to 256.
-
-    In 3-D the finest level holds seven eighths of all voxels; with 16 channels it costs more than all the others.
-    """
-    channels = [min(16 * 2**level, 256) for level in range(depth)]
-    return (8 if dims == 3 else 16, *channels[1:])
+from FedSegCore.nets.multiencoder import MultiEncoderNet
+from FedSegCore.nets.network import KINDS as KINDS
+from FedSegCore.nets.network import Network as Network
+from FedSegCore.nets.network import Norm as Norm
+from FedSegCore.nets.network import default_channels as default_channels
 
 
 @final
@@ -105,10 +33,10 @@ class SegmentationNet(nn.Module):
         super().__init__()
         self.divisor = network.divisor
         self.dims = dims
-        self.encoder = Encoder(network, dims=dims, in_channels=in_channels)
+        self.encoder = Encoder(network.channels, dims=dims, in_channels=in_channels, norm=_norm(network))
         self.decoder = Decoder(network, dims=dims)
         self.head = Convolution(dims, network.channels[0], out_channels, kernel_size=1, conv_only=True)
-        nn.init.constant_(self.head.conv.bias, _RARE)
+        nn.init.constant_(self.head.conv.bias, RARE)
 
     def forward(self, image: Float[Tensor, "b c *s"]) -> Float[Tensor, "b l *s"]:
         """Logits, one channel a structure; a probability is their sigmoid.
@@ -116,38 +44,10 @@ class SegmentationNet(nn.Module):
         Raises:
             DataError: a side of the image that the network cannot halve often enough.
         """
-        sides = tuple(image.shape[2:])
-        coarsest = math.prod(side // self.divisor for side in sides)
-        if len(sides) != self.dims or any(side % self.divisor for side in sides) or coarsest < 2:
-            raise DataError(
-                f"Expected an image of {self.dims} sides, each a multiple of {self.divisor} voxels and "
-                f"together more than one such block, got {'x'.join(map(str, sides))}.",
-                f"Choose a patch whose sides are multiples of {self.divisor}, or fewer network levels.",
-            )
+        check_sides(image, dims=self.dims, divisor=self.divisor)
         image = image.contiguous(memory_format=memory_format(self.dims))
         logits: Tensor = self.head(self.decoder(self.encoder(image)))
         return logits
-
-
-@final
-class Encoder(nn.Module):
-    """Residual blocks going down; returns the features of every level, finest first."""
-
-    def __init__(self, network: Network, *, dims: int, in_channels: int) -> None:
-        super().__init__()
-        before = (in_channels, *network.channels[:-1])
-        self.levels = nn.ModuleList(
-            UnetResBlock(dims, inside, outside, 3, 1 if level == 0 else 2, _norm(network))
-            for level, (inside, outside) in enumerate(zip(before, network.channels, strict=True))
-        )
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Features (B, channels[i], *S / 2**i), i = 0, 1, ..."""
-        features = []
-        for level in self.levels:
-            image = level(image)
-            features.append(image)
-        return features
 
 
 @final
@@ -171,8 +71,14 @@ class Decoder(nn.Module):
 
 
 def build(
-    network: Network, *, dims: int, in_channels: int, out_channels: int, generator: torch.Generator
-) -> SegmentationNet:
+    network: Network,
+    *,
+    dims: int,
+    in_channels: int,
+    out_channels: int,
+    generator: torch.Generator,
+    modalities: Sequence[str] = (),
+) -> SegmentationNet | MultiEncoderNet:
     """A network with fresh weights, on the CPU.
 
     The layers of torch and MONAI draw their first weights from torch's global CPU generator and cannot be
@@ -185,22 +91,31 @@ def build(
         in_channels: input channels C.
         out_channels: structures L, one logit channel each, no background channel.
         generator: a CPU generator; advances by one draw.
+        modalities: the modality of each input channel; only a network of several encoders asks for it.
+
+    Raises:
+        StudyError: other dims than 2 and 3; several encoders without a modality for each input channel.
     """
     if dims not in (2, 3):
         raise StudyError(f"Expected dims = 2 or dims = 3, got {dims!r}.", "Set dims in the study's [plan].")
     seed = int(torch.randint(2**62, (), generator=generator))
+    net: SegmentationNet | MultiEncoderNet
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        net = SegmentationNet(network, dims=dims, in_channels=in_channels, out_channels=out_channels)
+        if network.kind == "multiencoder":
+            if len(modalities) != in_channels:
+                raise StudyError(
+                    f"A network of one encoder for each modality takes {in_channels} input channels, but was told "
+                    f"the modality of {len(modalities)}.",
+                    "Name the modality of every channel.",
+                )
+            net = MultiEncoderNet(network, dims=dims, modalities=modalities, out_channels=out_channels)
+        else:
+            net = SegmentationNet(network, dims=dims, in_channels=in_channels, out_channels=out_channels)
         keep_layout(net)
     return net.to(memory_format=memory_format(dims))  # type: ignore[call-overload, no-any-return]
 
 
-def _norm(network: Network) -> tuple[str, dict[str, Any]]:
+def _norm(network: Network) -> Layer:
     """MONAI's name and arguments of the norm layers; instance norm learns scale and shift like batch norm."""
     return (network.norm, {"affine": True})
-
-
-def _whole_numbers(raw: Any) -> tuple[Any, ...]:
-    """A tuple from a list; anything else goes on as it came, for the check of `channels` to name it."""
-    return tuple(raw) if isinstance(raw, list | tuple) else (raw,)
