@@ -143,6 +143,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--route", type=Path, metavar="DIR", help="fit a mixture of the folder's models to each image"
     )
     segment.add_argument("-o", "--out", type=Path, required=True, metavar="OUT")
+    segment.add_argument("--resample", action="store_true",
+                         help="bring a case's images onto the first one's grid where they differ")  # fmt: skip
     segment.add_argument(
         "--weights-out", type=Path, metavar="FILE.json", help="with --route: what the mixture is of"
     )

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from FedSegCore.errors import StudyError, nearest
 from FedSegCore.learning.train import Training
+from FedSegCore.methods.averaging import Averaging
+from FedSegCore.methods.fedmepd import FedMEPD
 from FedSegCore.methods.registry import LIKE, METHODS, Named, base_of, heeds, named
 
 
@@ -51,12 +53,40 @@ def refuse_unknown_baseline(baseline: str, methods: tuple[str, ...], options: Ma
         )
 
 
+def refuse_unserved(entries: Sequence[Named], *, kind: str | None, servers: Sequence[str]) -> None:
+    """See that what trains at the server has one, that a server's cases are used, and that networks fit methods.
+
+    Raises:
+        StudyError: names the method or the site.
+    """
+    serving = [entry.name for entry in entries if entry.at_server]
+    if serving and len(servers) != 1:
+        raise StudyError(
+            f"{serving[0]} trains at the server on cases of all modalities, and the study gives "
+            f"{'no site' if not servers else ' and '.join(servers)} that role.",
+            'Give one site role = "server", whose cases have all modalities and structures.',
+        )
+    if servers and not serving:
+        raise StudyError(
+            f'Site {servers[0]} has role = "server", but no method of the study trains at the server.',
+            'Give it role = "member" or "outside", or run fedmepd.',
+        )
+    for entry in entries:
+        if kind == "unet" and isinstance(entry.method, FedMEPD):
+            raise StudyError(
+                f'{entry.name} has one encoder for each modality, and [network] has kind = "unet".',
+                "Leave the kind out.",
+            )
+
+
 def models_of(entry: Named) -> tuple[str, ...]:
     """What the scores call the models that a method makes."""
     if entry.pooled:
         return ("central",)
     if entry.own == "local":
         return ("local",)
+    if isinstance(entry.method, FedMEPD):
+        return ("global", "personal")
     whole = not entry.method.private or entry.method.publish_private
     return ("global",) * whole + ("personal",) * entry.method.personalizes
 
@@ -86,7 +116,8 @@ def _check_augmentation(entries: Sequence[Named], training: Training) -> None:
         entry.name: entry.training.get("augment") or training.augment or entry.augment for entry in entries
     }
     for entry in entries:
-        if entry.method.weighting == "modality" and augmented[entry.name] != "flow":
+        weighting = getattr(entry.method, "weighting", "cases")
+        if weighting == "modality" and augmented[entry.name] != "flow":
             raise StudyError(
                 f"{entry.name} weighs sites by how many distinct images they have, which a flow tells, but its "
                 f'augment is "{augmented[entry.name]}".',
@@ -104,7 +135,8 @@ def _check_augmentation(entries: Sequence[Named], training: Training) -> None:
 
 def _check_recalibration(entries: Sequence[Named], norm: str | None) -> None:
     """Statistics are measured anew for batch norm only."""
-    norms = [norm or entry.norm for entry in entries if entry.method.recalibrate]
+    averaging = [entry for entry in entries if isinstance(entry.method, Averaging)]
+    norms = [norm or entry.norm for entry in averaging if entry.method.recalibrate]  # type: ignore[union-attr]
     if norms and "batch" not in norms:
         raise StudyError(
             '"recalibrate" in [method_options] changes nothing: the networks have instance norm.',

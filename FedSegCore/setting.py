@@ -59,10 +59,15 @@ class Setting:
         return tuple(dict.fromkeys([*inputs, *owned]))
 
     def network(self, norm: Norm) -> Network:
-        """The study's network; channels that it does not give follow from the plan's depth."""
+        """The study's network, of one encoder; channels that it does not give follow from the plan's depth."""
         table = self.study.network
         channels = table.channels or default_channels(dims=self.plan.dims, depth=self.depth)
-        return Network(kind=table.kind, channels=channels, norm=table.norm or norm)
+        return Network(channels=channels, norm=table.norm or norm)
+
+    @property
+    def channel_modalities(self) -> tuple[str, ...]:
+        """One modality for each network input."""
+        return tuple(choices[0] for choices in self.inputs)
 
     def settled_study(self, norm: Norm) -> Study:
         """The study with everything written out that was agreed on, so that reading it again agrees at once."""
@@ -73,7 +78,7 @@ class Setting:
             self.study,
             labels=self.labels,
             plan=table,
-            network=NetworkTable("unet", network.channels, network.norm),
+            network=NetworkTable(self.study.network.kind, network.channels, network.norm),
         )
 
     def cache(self, data: SiteData, cases: Iterable[Case]) -> tuple[CachedCase, ...]:

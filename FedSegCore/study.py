@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from FedSegCore.errors import StudyError, nearest
-from FedSegCore.idle import refuse_idle, refuse_unknown_baseline
+from FedSegCore.idle import refuse_idle, refuse_unknown_baseline, refuse_unserved
 from FedSegCore.inference.adapt import Adaptation
 from FedSegCore.inference.outside import WAYS
 from FedSegCore.learning.train import Training
@@ -51,9 +51,9 @@ class PlanTable:
 
 @dataclass(frozen=True)
 class NetworkTable:
-    """The `[network]` table; what is not given follows from the plan (channels) and the method (norm)."""
+    """The `[network]` table; what is not given follows from the plan (channels) and the method (kind, norm)."""
 
-    kind: Literal["unet"] = "unet"
+    kind: Literal["unet", "multiencoder"] | None = None
     channels: tuple[int, ...] | None = None
     norm: Literal["instance", "batch"] | None = None
 
@@ -201,12 +201,11 @@ def _check(study: Study) -> None:
                 f'Outside sites cannot be scored with "{model}".',
                 nearest(model, OUTSIDE_MODELS),
             )
-    for site in study.sites:
-        if site.role == "server":
-            raise StudyError(
-                f'Site {site.name} has role = "server", but no method of this version trains at the server.',
-                'Give it role = "member" or "outside".',
-            )
+    refuse_unserved(
+        [named(name, study.method_options) for name in study.methods],
+        kind=study.network.kind,
+        servers=[site.name for site in study.sites if site.role == "server"],
+    )
 
 
 def _check_sites(study: Study) -> None:

@@ -84,6 +84,24 @@ def write(path: Path, layers: Sequence[Volume], metadata: Mapping[str, str]) -> 
         _call_layers_a_list(path)
 
 
+def resample(volume: Volume, like: Volume) -> np.ndarray:
+    """The volume's values, linear in between, at the voxels of another grid; its least value where it has none."""
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetReferenceImage(_image(like))
+    resampler.SetInterpolator(sitk.sitkLinear)
+    resampler.SetDefaultPixelValue(float(volume.array.min()))
+    return _voxels(resampler.Execute(_image(Volume(volume.array.astype(np.float32), volume.affine))))
+
+
+def _image(volume: Volume) -> Any:
+    affine, spacing = _LPS_TO_RAS @ volume.affine, np.array(volume.spacing_mm)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    return image
+
+
 def _call_layers_a_list(path: Path) -> None:
     """ITK calls the first axis a vector, whose numbers would turn with the patient; 3D Slicer writes a list."""
     header, blank, voxels = path.read_bytes().partition(b"\n\n")

@@ -161,6 +161,14 @@ class FederatedMethod(ABC, Generic[ServerState, Broadcast, ClientState, Update])
     ) -> ServerState:
         """The server's next state; updates come one at a time, in the order of the sites' names."""
 
+    def facts(self, state: ServerState) -> Mapping[str, float]:
+        """What the log of the round that led to this state tells besides; nothing unless a method says so."""
+        return {}
+
+    def remark(self, state: ServerState) -> str:
+        """What a reader of the final state must be told in a sentence; "" for nothing."""
+        return ""
+
     @abstractmethod
     def check_offer(self, offer: Offer, client: ClientInfo, server: Site, round: Round) -> None:
         """Refuse an offer that is not what was asked for.

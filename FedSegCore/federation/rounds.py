@@ -68,6 +68,8 @@ def federate(
             state = method.aggregate(state, updates, server, round)
         finally:
             spool.close()
+        if facts := dict(method.facts(state)):
+            line["facts"] = facts
         line["seconds"] = round_seconds(time.monotonic() - started)
         store.save(state, number, {**_named(store.facts), **line})
         emit(
@@ -78,6 +80,8 @@ def federate(
             dice=line["dice"],
             seconds=line["seconds"],
         )
+    if remark := method.remark(state):
+        emit("warning", message=remark, fix="Look at rounds.jsonl; run more rounds, or give other options.")
     return state
 
 

@@ -149,6 +149,11 @@ def make_bank(experts: Sequence[Expert]) -> Bank:
         )
     for expert in experts:
         _refuse_stranger(experts[0], expert)
+    if experts and experts[0].header.network.kind != "unet":
+        raise UsageError(
+            f"{experts[0].path} has an encoder for each modality; such models are not routed.",
+            "Segment with --model FILE.",
+        )
     sources = [expert.source for expert in experts]
     for place, source in enumerate(sources):
         if sources.index(source) < place:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from FedSegCore.data.plan import Plan
 from FedSegCore.errors import FedSegError, ModelFileError
 from FedSegCore.nets.merged import MergedNet
+from FedSegCore.nets.multiencoder import see, usable
 from FedSegCore.nets.unet import Network, build
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors import weights as algebra
@@ -168,8 +169,10 @@ def _net(header: ModelHeader, weights: Weights, source: str) -> nn.Module:
         in_channels=len(header.inputs),
         out_channels=len(header.labels),
         generator=torch.Generator(),
+        modalities=[choices[0] for choices in header.inputs],
     )
-    if net.state_dict().keys() != weights.keys():
+    see(net, header.owned)
+    if usable(net, header.owned).keys() != weights.keys():
         raise ModelFileError(f"{source} does not hold the weights of its network.", "Fetch the file again.")
     try:
         algebra.load(net, weights)

@@ -21,6 +21,7 @@ from FedSegCore.errors import DataError, UsageError, nearest
 from FedSegCore.inference.modelfile import Model, ModelHeader
 from FedSegCore.learning.losses import decode
 from FedSegCore.learning.predict import predict
+from FedSegCore.nets.multiencoder import see
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,7 @@ def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation
             did not train with are left aside.
     """
     image, geometry = prepare_case(model.header, volumes)
+    see(model.net, [name for name in model.header.modalities if name in volumes])
     return as_segmentation(model.header, segment_prepared(model, image, geometry))
 
 
@@ -140,7 +142,12 @@ def match_modalities(header: ModelHeader, images: Sequence[tuple[str | None, Pat
 
 
 def _refuse_gaps(header: ModelHeader, found: Mapping[str, Path]) -> None:
-    """A model of several inputs is to see all that it learnt from; what it never saw may be absent."""
+    """A model of several inputs is to see all that it learnt from; what it never saw may be absent.
+
+    A model with an encoder for each modality takes whichever there are.
+    """
+    if header.network.kind == "multiencoder":
+        return
     missing = [name for name in header.modalities if name not in found]
     if missing and len(header.inputs) > 1:
         raise UsageError(

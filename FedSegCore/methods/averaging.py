@@ -38,15 +38,16 @@ from FedSegCore.learning.norms import recalibrate_norms
 from FedSegCore.learning.penalty import distance_penalty
 from FedSegCore.learning.train import Penalty, train
 from FedSegCore.methods import ingredients
+from FedSegCore.nets.multiencoder import usable
 from FedSegCore.nets.parts import part_of, private_keys
 from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Share, Weights
 
-Private = Literal["norm", "encoder", "decoder", "head"]
+Private = Literal["norm", "encoder", "decoder", "head", "attention", "auxiliary"]
 Part = Literal["encoder", "decoder", "head"]
 EFFECTIVE: Final = "effective_images"
 """The one number that a site with a flow sends besides its weights."""
-EVERYTHING: Final[tuple[Private, ...]] = ("norm", "encoder", "decoder", "head")
+EVERYTHING: Final[tuple[Private, ...]] = ("norm", "encoder", "decoder", "head", "attention", "auxiliary")
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +220,8 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         """A whole model where a personal one is offered, the private parts where the method asks for them."""
         whole = server.model.state_dict()
         if offer.personal:
-            check_weights(whole, offer.personal, site=client.name, round_number=round.number)
+            own = usable(server.model, client.modalities)
+            check_weights(own, offer.personal, site=client.name, round_number=round.number)
         if self.publish_private or offer.private:
             wanted = self._private(whole, server.model) if self.publish_private else {}
             check_weights(wanted, offer.private, site=client.name, round_number=round.number)
@@ -241,7 +243,8 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         if members:
             published["global"] = Published({**state.weights, **members}, tuple(infos))
         elif len(state.weights) == len(server.model.state_dict()):
-            published["global"] = Published(state.weights)
+            algebra.load(server.model, state.weights)
+            published["global"] = Published(usable(server.model, server.info.modalities))
         return published
 
     def local_update(
@@ -261,6 +264,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
             span=ingredients.span(round),
             optimizer=state.optimizer,
             penalty=self._proximal(site.model, message.weights),
+            objective=ingredients.objective(site),
             flow=learnt.model if learnt else None,
         )
         local = algebra.of(site.model)
@@ -294,10 +298,10 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
             parts = self.finetune_parts
             only = frozenset(k for k, part in part_of(site.model).items() if part in parts) if parts else None
             train(site.model, site.batches, training=ingredients.own_looks(site.training), generator=site.generator,
-                  epochs=self.finetune, only=only)  # fmt: skip
+                  epochs=self.finetune, only=only, objective=ingredients.objective(site))  # fmt: skip
         if self.recalibrate and site.batches is not None:
             recalibrate_norms(site.model, site.batches, generator=site.generator)
-        return algebra.of(site.model)
+        return usable(site.model, site.info.modalities)
 
     def offer(self, personal: Weights, state: AveragingClient | None, site: Site) -> Offer:
         """The personal model where the site allows it; the private parts where the method needs them."""

@@ -12,7 +12,9 @@ from FedSegCore.learning.flow.style import StyledFlow
 from FedSegCore.learning.flow.train import TrainedFlow, train_flow
 from FedSegCore.learning.penalty import distance_penalty
 from FedSegCore.learning.predict import validate
-from FedSegCore.learning.train import Trained, Training, train
+from FedSegCore.learning.supervision import deep_supervision
+from FedSegCore.learning.train import Objective, Trained, Training, train
+from FedSegCore.nets.multiencoder import MultiEncoderNet
 from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Weights
 
@@ -32,6 +34,11 @@ def validated(weights: Weights, site: Site, round: Round) -> dict[str, float]:
                     precision=site.training.precision)  # fmt: skip
 
 
+def objective(site: Site) -> Objective | None:
+    """A network of several encoders is trained with all its outputs, whatever the method."""
+    return deep_supervision(site.training) if isinstance(site.model, MultiEncoderNet) else None
+
+
 def own_looks(training: Training) -> Training:
     """Without the augmentation that makes images look like other scanners': a site's own model sees its own alone.
 
@@ -49,7 +56,7 @@ def train_ditto(
     algebra.load(site.model, start)
     penalty = distance_penalty(site.model, reference, strength)
     return train(site.model, site.batches, training=site.training, generator=site.generator, span=span(round),
-                 optimizer=optimizer, penalty=penalty, flow=flow)  # fmt: skip
+                 optimizer=optimizer, penalty=penalty, objective=objective(site), flow=flow)  # fmt: skip
 
 
 def learn_flow(site: Site, saved: Weights) -> TrainedFlow | None:

@@ -15,6 +15,8 @@ from FedSegCore.errors import StudyError, nearest
 from FedSegCore.learning.train import Training
 from FedSegCore.methods import fedgin, iopfl, segviz
 from FedSegCore.methods.averaging import EVERYTHING, Averaging
+from FedSegCore.methods.fedmepd import FedMEPD
+from FedSegCore.nets.network import Network
 from FedSegCore.tables import coerce
 
 Norm = Literal["instance", "batch"]
@@ -34,10 +36,11 @@ class Named:
             `central` may count them as background instead.
         training: keys of the study's `[train]` that are its own: those of intensity augmentation.
         outside: what outside sites are scored with unless the study says otherwise.
+        at_server: whether it trains on the cases of the site that is the server; pooled, on no others.
     """
 
     name: str
-    method: Averaging
+    method: Averaging | FedMEPD
     augment: str = "none"
     norm: Norm = "instance"
     pooled: bool = False
@@ -45,6 +48,18 @@ class Named:
     masked: bool = True
     training: Mapping[str, Any] = field(default_factory=dict)
     outside: tuple[str, ...] = ("global",)
+    at_server: bool = False
+
+    def settle(self, network: Network, *, kind: str | None) -> Network:
+        """The network that it trains, from the study's.
+
+        `kind = "multiencoder"` in a study holds for FedMEPD and for what is trained at one place, so that they can
+        be compared; averaging an encoder over sites that do not own its modality makes no sense.
+        """
+        if isinstance(self.method, FedMEPD):
+            return self.method.network(network)
+        alone = self.pooled or self.own == "local"
+        return replace(network, kind="multiencoder") if kind == "multiencoder" and alone else network
 
 
 METHODS: Final[Mapping[str, Named]] = {
@@ -57,9 +72,11 @@ METHODS: Final[Mapping[str, Named]] = {
         Named("ditto", Averaging(ditto=0.1)),
         Named("local", Averaging(private=EVERYTHING), own="local"),
         Named("central", Averaging(), pooled=True),
+        Named("server", Averaging(), pooled=True, at_server=True),
         Named("fedgin", fedgin.METHOD, augment=fedgin.AUGMENT),
         Named("iopfl", iopfl.METHOD, outside=iopfl.OUTSIDE),
         Named("segviz", segviz.METHOD, norm="batch"),
+        Named("fedmepd", FedMEPD(), at_server=True),
     )
 }
 
@@ -86,7 +103,7 @@ def named(name: str, options: Mapping[str, Any]) -> Named:
     """
     base = base_of(name, options)
     entry = METHODS[base]
-    hints = {key: hint for key, hint in get_type_hints(Averaging).items() if key in _ingredients()}
+    hints = _ingredients(type(entry.method))
     method, masked, training = entry.method, entry.masked, {}
     for key, value in _options_of(name, options).items():
         where = f'"{key}" in [method_options]'
@@ -95,14 +112,23 @@ def named(name: str, options: Mapping[str, Any]) -> Named:
             masked = coerce(value, bool, where) or not entry.pooled
         elif key == "form":
             form = coerce(value, Literal["heads", "masked"], where)
-            method = segviz.with_form(method, form) if heeds(base, key) else method
+            if heeds(base, key) and isinstance(method, Averaging):
+                method = segviz.with_form(method, form)
         elif key in _AUGMENTATION:
             training[key] = coerce(value, get_type_hints(Training)[key], where)
         elif ingredient in hints:
             changed = {ingredient: coerce(value, hints[ingredient], where)}
             method = replace(method, **changed) if heeds(base, key) else method
-        else:
-            known = [*hints, *_ALIASES, "masked", "form", *_AUGMENTATION, *METHODS]
+        elif ingredient not in {**_ingredients(Averaging), **_ingredients(FedMEPD)}:
+            known = [
+                *_ingredients(Averaging),
+                *_ingredients(FedMEPD),
+                *_ALIASES,
+                "masked",
+                "form",
+                *_AUGMENTATION,
+                *METHODS,
+            ]
             raise StudyError(f'Unknown key "{key}" in [method_options].', nearest(key, known))
     Training(**training)  # refuses values that do not fit
     return replace(entry, name=name, method=method, masked=masked, training=training)
@@ -137,6 +163,8 @@ def heeds(base: str, key: str) -> bool:
         return True
     if key in ("masked", "form"):
         return entry.pooled if key == "masked" else base == "segviz"
+    if _ALIASES.get(key, key) not in _ingredients(type(entry.method)):
+        return False
     return not entry.pooled and entry.own != "local"
 
 
@@ -162,5 +190,7 @@ def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {**common, **{key: value for key, value in own.items() if key != LIKE}}
 
 
-def _ingredients() -> frozenset[str]:
-    return frozenset(field.name for field in fields(Averaging))
+def _ingredients(kind: type[Averaging] | type[FedMEPD]) -> dict[str, Any]:
+    """The fields of a method and their types."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}

@@ -24,6 +24,7 @@ from FedSegCore.nets.blocks import RARE, Encoder, check_sides
 from FedSegCore.nets.fusion import PLAIN, Decoded, FusionDecoder, SeparateDecoder
 from FedSegCore.nets.layout import memory_format
 from FedSegCore.nets.network import Network
+from FedSegCore.tensors import weights as algebra
 
 _HEADS: Final = 8
 _HEADS_FINEST: Final = 4
@@ -176,6 +177,20 @@ class MultiEncoderNet(nn.Module):
     def _key(self, modality: str) -> str:
         """The encoder's name: a module's may hold no dot, nor be an attribute's."""
         return f"{self.modalities.index(modality)}-{quote(modality, safe='').replace('.', '%2E')}"
+
+
+def see(net: nn.Module, modalities: Collection[str]) -> None:
+    """Tell a network of several encoders which modalities its next images have; others need not know."""
+    if isinstance(net, MultiEncoderNet):
+        net.own(modalities)
+
+
+def usable(net: nn.Module, modalities: Collection[str]) -> dict[str, Tensor]:
+    """A copy of what a model of some modalities is used with: of a network of one encoder, all of it."""
+    weights = algebra.of(net)
+    if not isinstance(net, MultiEncoderNet):
+        return weights
+    return algebra.select(weights, net.model_keys([name for name in modalities if name in net.modalities]))
 
 
 def _places(modality: str, modalities: Sequence[str]) -> tuple[int, ...]:

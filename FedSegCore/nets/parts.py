@@ -17,7 +17,7 @@ from FedSegCore.errors import StudyError, nearest
 PARTS: Final = ("encoder", "decoder", "head")
 OPTIONAL_PARTS: Final = ("attention", "auxiliary")
 """What a network of several encoders has besides."""
-PRIVATE_TOKENS: Final = ("norm", *PARTS)
+PRIVATE_TOKENS: Final = ("norm", *PARTS, *OPTIONAL_PARTS)
 
 # _NormBase is the base of torch's batch norms (synchronised too) and of its instance norms.
 _NORM_TYPES: Final = (_NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -58,7 +58,7 @@ def private_keys(net: nn.Module, private: Sequence[str]) -> frozenset[str]:
 
     Args:
         net: a network in named parts.
-        private: tokens among "norm", "encoder", "decoder", "head"; their union is meant.
+        private: "norm" and the names of parts; their union is meant, and a part that the net lacks is nothing.
 
     Raises:
         StudyError: an unknown token, with the nearest known one.

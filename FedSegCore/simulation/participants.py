@@ -23,6 +23,7 @@ from FedSegCore.federation.transport import Transport
 from FedSegCore.federation.workers import Workers
 from FedSegCore.files import write_atomic
 from FedSegCore.learning.train import Training
+from FedSegCore.nets.multiencoder import see
 from FedSegCore.nets.unet import build
 from FedSegCore.setting import SiteData
 from FedSegCore.simulation.calibrating import survey_of
@@ -33,7 +34,10 @@ from FedSegCore.tensors import weights as algebra
 
 
 def server_site(run: Run) -> Site:
-    """The server's end: the study's first weights and no data."""
+    """The server's end: the study's first weights, and cases where the method trains at the server."""
+    if run.entry.at_server and not run.entry.pooled:
+        (data,) = run.setting.with_role("server")
+        return _member(run, data)
     modalities = tuple(name for choices in run.setting.inputs for name in choices)
     info = ClientInfo("server", modalities, run.setting.labels, 0)
     return _site(run, info, training=training_of(run))
@@ -102,12 +106,13 @@ def _member(run: Run, data: SiteData) -> Site:
 
 def _pooled(run: Run) -> Site:
     """All members' cases at one place; unannotated structures are masked, or background if the study says so."""
-    cache, members = run.cache, run.setting.with_role("member")
+    cache, members = run.cache, run.trained_at
     cases = [case for data in members for case in cache.training[data.site.name]]
     if not run.entry.masked:
         cases = [replace(case, annotated=torch.ones_like(case.annotated)) for case in cases]
     validation = tuple(case for data in members for case in cache.validation[data.site.name])
-    modalities = tuple(name for choices in run.setting.inputs for name in choices)
+    owned = {name for data in members for name in data.modalities}
+    modalities = tuple(name for choices in run.setting.inputs for name in choices if name in owned)
     info = ClientInfo("central", modalities, run.setting.labels, len(cases))
     return _site(run, info, training=training_of(run), cases=cases, validation=validation)
 
@@ -123,12 +128,14 @@ def _site(
 ) -> Site:
     plan = run.setting.plan
     model = build(
-        run.setting.network(run.entry.norm),
+        run.network,
         dims=plan.dims,
         in_channels=len(run.setting.inputs),
         out_channels=len(run.setting.labels),
         generator=generator(run.seed, "weights"),
+        modalities=run.setting.channel_modalities,
     )
+    see(model, info.modalities)
     algebra.load(model, run.start)
     batches = None
     if cases:

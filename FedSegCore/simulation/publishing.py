@@ -30,7 +30,7 @@ def model_header(
         inputs=setting.inputs,
         owned=tuple(owned),
         plan=setting.plan,
-        network=setting.network(run.entry.norm),
+        network=run.network,
         sites=tuple((info.name, info.num_cases) for info in sites),
         licences=tuple(dict.fromkeys(licences[i.name] for i in sites if licences.get(i.name))),
         members=tuple(Member(info.name, info.labels) for info in members),
@@ -74,14 +74,14 @@ def write_models(run: Run, published: Mapping[str, Published]) -> list[WrittenMo
 def _published(run: Run, name: str, model: Published) -> WrittenModel:
     owner = model.owner
     name = "central" if run.entry.pooled else name
-    everyone = [data.info for data in run.setting.with_role("member")]
+    everyone = [data.info for data in run.trained_at]
     # Only those whose private parts a merged model holds have taught it their structures.
     teachers = [owner] if owner else model.members or everyone
     header = model_header(
         run,
         name,
         known=tuple({label for info in teachers for label in info.labels}),
-        owned=owner.modalities if owner else run.setting.member_modalities,
+        owned=owner.modalities if owner else _owned(run),
         sites=(owner,) if owner else everyone,
         members=model.members,
     )
@@ -90,6 +90,14 @@ def _published(run: Run, name: str, model: Published) -> WrittenModel:
     if owner:
         return WrittenModel(path, name, "personal", owner.name)
     return WrittenModel(path, name, "central" if run.entry.pooled else "global")
+
+
+def _owned(run: Run) -> tuple[str, ...]:
+    """What those whose cases a model of all learnt from have, in the order of the inputs."""
+    if not run.entry.at_server:
+        return run.setting.member_modalities
+    owned = {name for data in run.trained_at for name in data.modalities}
+    return tuple(name for choices in run.setting.inputs for name in choices if name in owned)
 
 
 def _own_model(run: Run, own: Path, site: str) -> WrittenModel:

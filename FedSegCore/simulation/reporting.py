@@ -95,8 +95,8 @@ def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str,
 
 def _networks(setting: Setting, runs: Sequence[Run]) -> dict[str, Any]:
     """The network that all methods train; where their norm layers differ, each method's norm."""
-    network = setting.network(runs[-1].entry.norm).to_dict()
-    norms = {run.entry.name: setting.network(run.entry.norm).norm for run in runs}
+    network = runs[-1].network.to_dict()
+    norms = {run.entry.name: run.network.norm for run in runs}
     if len(set(norms.values())) > 1:
         network["norm"] = ", ".join(f"{name}: {norm}" for name, norm in norms.items())
     return network

@@ -14,6 +14,7 @@ from FedSegCore.errors import UsageError
 from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import Named
+from FedSegCore.nets.network import Network
 from FedSegCore.setting import Progress, Setting, SiteData
 from FedSegCore.simulation.scoring import TestCase, read_test_cases
 from FedSegCore.study import Study
@@ -54,6 +55,18 @@ class Run:
     def study(self) -> Study:
         """The study that the run is part of."""
         return self.setting.study
+
+    @property
+    def network(self) -> Network:
+        """The network that the method trains."""
+        return self.entry.settle(self.setting.network(self.entry.norm), kind=self.study.network.kind)
+
+    @property
+    def trained_at(self) -> tuple[SiteData, ...]:
+        """The sites whose cases the run learns from, sorted by name."""
+        roles = {"server"} if self.entry.at_server else set()
+        roles |= set() if self.entry.at_server and self.entry.pooled else {"member"}
+        return tuple(sorted((d for r in roles for d in self.setting.with_role(r)), key=lambda d: d.site.name))
 
 
 def read_start(path: Path) -> tuple[ModelHeader, Weights]:

@@ -17,6 +17,7 @@ from FedSegCore.data.reading import read_labelled_case
 from FedSegCore.inference.modelfile import Model, ModelHeader
 from FedSegCore.inference.segment import segment_prepared
 from FedSegCore.learning.metrics import CaseScore, score_case
+from FedSegCore.nets.multiencoder import see
 from FedSegCore.setting import Setting, SiteData
 
 
@@ -97,6 +98,7 @@ def measure_case(
     """Segment one case's prepared image and measure it."""
     header = model.header
     single = len(setting.inputs) == 1
+    see(model.net, [name for name in data.modalities if name in header.owned] or header.owned)
     prediction = segment_prepared(model, image, case.geometry)
     scores = score_case(
         prediction,

@@ -105,7 +105,7 @@ def _read(study: Study, like: ModelHeader | None, *, here: bool, emit: Emit) -> 
     members = sum(site.role != "outside" for site in study.sites)
     reading = Reading(emit, datasets=members * (study.plan.auto + here) + len(study.sites))
     setting = read_setting(study, like=like, progress=reading.dataset)
-    trained = [data for data in setting.sites if data.site.role != "outside"] if here else []
+    trained = [d for d in setting.sites if d.site.role == "server" or (here and d.site.role != "outside")]
     return setting, read_cache(setting, trained, setting.sites, progress=reading.dataset)
 
 

@@ -18,6 +18,7 @@ from FedSegCore.data.imagefiles import (
     image_suffix,
     is_dicom_folder,
 )
+from FedSegCore.data.regrid import on_one_grid
 from FedSegCore.data.volume import Volume
 from FedSegCore.device import choose_device
 from FedSegCore.errors import DataError, UsageError
@@ -51,7 +52,7 @@ def run(arguments: Namespace, console: Console) -> int:
     hidden: list[int] = []
     for place, (case, target) in enumerate(zip(matched, targets, strict=True)):
         console.emit("progress", stage="segment", value=place / len(matched), message=str(target), eta_s=None)
-        volumes = read_case(case)
+        volumes = on_one_grid(read_case(case), resample=arguments.resample)
         found = segment(volumes)
         first = next(iter(volumes.values()))
         if isinstance(found, RoutedSegmentation):

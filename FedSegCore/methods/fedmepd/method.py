@@ -219,6 +219,19 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
         }
         return replace(after, facts=facts)
 
+    def facts(self, state: FedMEPDServer) -> Mapping[str, float]:
+        """The share of personal filters, how far the anchors moved, how evenly sites attend to them."""
+        return state.facts
+
+    def remark(self, state: FedMEPDServer) -> str:
+        """A partially personal decoder of which nothing is personal is none."""
+        if self.decoder != "partial" or not state.nothing_personal:
+            return ""
+        return (
+            "No filter of any site's decoder ever turned personal: this run of FedMEPD averaged the whole decoder, "
+            'as decoder = "shared" does.'
+        )
+
     def check_offer(self, offer: Offer, client: ClientInfo, server: Site, round: Round) -> None:
         """A personal model of the site's modalities where one is offered; nothing private."""
         net = self._network(server)
