@@ -96,10 +96,19 @@ def measure_case(
     model: Model, setting: Setting, data: SiteData, case: TestCase, image: Float[Tensor, "c u v w"]
 ) -> Measured:
     """Segment one case's prepared image and measure it."""
-    header = model.header
+    see(model.net, [name for name in data.modalities if name in model.header.owned] or model.header.owned)
+    return measured(segment_prepared(model, image, case.geometry), model.header, setting, data, case)
+
+
+def measured(
+    prediction: Bool[np.ndarray, "l x y z"],
+    header: ModelHeader,
+    setting: Setting,
+    data: SiteData,
+    case: TestCase,
+) -> Measured:
+    """Measure one case's segmentation."""
     single = len(setting.inputs) == 1
-    see(model.net, [name for name in data.modalities if name in header.owned] or header.owned)
-    prediction = segment_prepared(model, image, case.geometry)
     scores = score_case(
         prediction,
         case.reference,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 
 import torch
 
 from FedSegCore.federation.rounds import Emit
+from FedSegCore.files import write_atomic
 from FedSegCore.inference.bank import Bank, Expert, make_bank
 from FedSegCore.inference.modelfile import Model, ModelHeader, load_model
 from FedSegCore.inference.outside import NEED_SEVERAL, serve
+from FedSegCore.inference.routed import RoutedBank, mixture
+from FedSegCore.inference.segment import restore
+from FedSegCore.inference.verdict import judge, read_calibration
 from FedSegCore.report.scores import Score
 from FedSegCore.setting import SiteData
 from FedSegCore.simulation.publishing import WrittenModel
 from FedSegCore.simulation.run import Run
-from FedSegCore.simulation.scoring import Measured, fed, measure, measure_case
+from FedSegCore.simulation.scoring import Measured, fed, measure, measure_case, measured
 from FedSegCore.tensors.header import read_header
 
 
@@ -25,18 +31,17 @@ def score_run(run: Run, models: Sequence[WrittenModel]) -> Iterator[Score]:
             continue  # the same model as the one in the site's own folder, which is scored
         model = load_model(one.path, run.device)
         for data in _answers_for(run, one):
-            for measured in measure(model, run.setting, data, run.cache.test[data.site.name]):
-                yield from _rows(run, one.kind, one.owner, data, measured)
+            for found in measure(model, run.setting, data, run.cache.test[data.site.name]):
+                yield from _rows(run, one.kind, one.owner, data, found)
 
 
 def score_outside(run: Run, models: Sequence[WrittenModel], emit: Emit) -> Iterator[Score]:
     """Every outside site's test cases, one scan at a time, in the ways that the study compares.
 
-    `global` is among the models themselves.
+    `global` is among the models themselves. What routing says of each scan is written into `routing.csv`.
     """
-    outside = run.setting.with_role("outside")
     ways = [way for way in ways_of(run) if way != "global"]
-    if not outside or not ways or run.entry.pooled:
+    if not run.setting.with_role("outside") or not ways or run.entry.pooled:
         return
     bank = bank_of(models)
     for way in ways:
@@ -47,13 +52,42 @@ def score_outside(run: Run, models: Sequence[WrittenModel], emit: Emit) -> Itera
                 fix="Give sites publish_personal = true, so that there are models to choose among.",
             )
             continue
-        answer = serve(way, bank, run.study.routing, device=run.device)
-        for data in outside:
-            for case in run.cache.test[data.site.name]:
-                image = fed(bank.header, run.setting, case)
-                net = answer(image, torch.Generator().manual_seed(run.seed)).net
-                measured = measure_case(Model(bank.header, net), run.setting, data, case, image)
-                yield from _rows(run, way, "", data, measured)
+        found = _routed(run, bank) if way == "routed" else _served(run, bank, way)
+        for data, one in found:
+            yield from _rows(run, way, "", data, one)
+
+
+def _served(run: Run, bank: Bank, way: str) -> Iterator[tuple[SiteData, Measured]]:
+    """Scans segmented by one of the rivals of routing."""
+    answer = serve(way, bank, run.study.routing, device=run.device)
+    for data in run.setting.with_role("outside"):
+        for case in run.cache.test[data.site.name]:
+            image = fed(bank.header, run.setting, case)
+            net = answer(image, torch.Generator().manual_seed(run.seed)).net
+            yield data, measure_case(Model(bank.header, net), run.setting, data, case, image)
+
+
+def _routed(run: Run, bank: Bank) -> Iterator[tuple[SiteData, Measured]]:
+    """Scans segmented by routing, with what it says of each in `routing.csv`."""
+    calibration = read_calibration(bank)
+    ready = RoutedBank(bank, device=run.device, settings=run.study.routing, calibration=calibration,
+                       seed=run.seed)  # fmt: skip
+    lines = [("method", "seed", "site", "case", "dice", "disagreement", "threshold", "abstain", "sentence")]
+    for data in run.setting.with_role("outside"):
+        for case in run.cache.test[data.site.name]:
+            answer, probabilities, found = ready.ask(fed(bank.header, run.setting, case))
+            prediction = restore(bank.header, probabilities, case.geometry)
+            one = measured(prediction, bank.header, run.setting, data, case)
+            verdict = judge(found.score, calibration)
+            threshold = f"{calibration.threshold:g}" if calibration else ""
+            lines.append((
+                run.entry.name, str(run.seed), data.site.name, case.name, f"{one.dice:.6g}", f"{found.score:.6g}",
+                threshold, {True: "yes", False: "no", None: ""}[verdict.abstain], mixture(bank, answer).sentence,
+            ))  # fmt: skip
+            yield data, one
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    write_atomic(run.folder / "routing.csv", text.getvalue().encode())
 
 
 def ways_of(run: Run) -> tuple[str, ...]:
@@ -68,8 +102,8 @@ def bank_of(models: Sequence[WrittenModel]) -> Bank:
     return make_bank([Expert(path, ModelHeader.from_dict(read_header(path), str(path))) for path in paths])
 
 
-def _rows(run: Run, model: str, owner: str, data: SiteData, measured: Measured) -> Iterator[Score]:
-    for score in measured.scores:
+def _rows(run: Run, model: str, owner: str, data: SiteData, one: Measured) -> Iterator[Score]:
+    for score in one.scores:
         yield Score(
             study=run.study.name,
             method=run.entry.name,
@@ -78,8 +112,8 @@ def _rows(run: Run, model: str, owner: str, data: SiteData, measured: Measured) 
             model=model,
             owner=owner,
             site=data.site.name,
-            modalities=measured.modalities,
-            case=measured.case.name,
+            modalities=one.modalities,
+            case=one.case.name,
             label=score.label,
             dice=score.dice,
             hd95_mm=score.hd95_mm,
