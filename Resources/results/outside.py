@@ -3,9 +3,10 @@
 python Resources/results/outside.py runs/outside_east runs/outside_island
 
 For each way the Dice of every outside scan (mean over structures, then over seeds), and how much of the gap between
-the global model and the oracle it closes. The oracle is the best of the experts on the mean over a site's scans, known
-only with the labels; no row but the oracle's has seen one. Then the area under the ROC curve of the models'
-disagreement as a foreteller of a Dice below 0.5, over all scans and seeds, with an interval by bootstrap over patients.
+the global model and the oracle it closes. The oracle is the best of the experts on the mean over a site's scans,
+known only with the labels; no row but the oracle's has seen one. Then the area under the ROC curve of the models'
+disagreement as a foreteller of a Dice below 0.5, over all scans and seeds, with an interval by bootstrap over
+patients.
 """
 
 from __future__ import annotations
