@@ -38,6 +38,7 @@ class Training:
         batch_size: patches in a step; none given: 2 volumes or 8 slices.
         epochs: local epochs in a round.
         learning_rate: the peak of the schedule.
+        schedule: after the warm-up half a `cosine` down to 1 %, or `constant`; none given: the method's own.
         weight_decay: AdamW's, of kernels; biases and norm layers do not decay.
         warm_up: the share of the whole study's steps in which the rate rises.
         clip_norm: the gradient's largest norm.
@@ -59,6 +60,7 @@ class Training:
     batch_size: int | None = None
     epochs: int = 1
     learning_rate: float = 2e-3
+    schedule: Literal["cosine", "constant"] | None = None
     weight_decay: float = 1e-2
     warm_up: float = 0.08
     clip_norm: float = 1.0
@@ -102,12 +104,14 @@ class Trained:
 
 
 def learning_rate_at(progress: float, training: Training) -> float:
-    """Linear warm-up, then half a cosine to 1 % of the peak; `progress` in 0..1 over the whole study.
+    """Linear warm-up, then half a cosine to 1 % of the peak, or the peak; `progress` in 0..1 over the whole study.
 
     A function of progress alone, so that every site and every engine has the same rate in the same round.
     """
     if progress < training.warm_up:
         return training.learning_rate * (0.01 + 0.99 * progress / training.warm_up)
+    if training.schedule == "constant":
+        return training.learning_rate
     rest = (progress - training.warm_up) / max(1.0 - training.warm_up, 1e-12)
     return training.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(rest, 1.0))))
 

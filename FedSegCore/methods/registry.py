@@ -30,6 +30,7 @@ class Named:
         method: its two halves.
         augment: the intensity augmentation it asks for.
         norm: the norm layers that it is built for.
+        schedule: how its learning rate goes on after the warm-up.
         pooled: whether it trains on all members' cases at once (`central`), which no hospital could.
         own: what a site's own model is called in the scores: `personal`, or `local` where nothing is shared.
         masked: whether structures that a case's site did not annotate are left out of the loss; only
@@ -43,6 +44,7 @@ class Named:
     method: Averaging | FedMEPD
     augment: str = "none"
     norm: Norm = "instance"
+    schedule: Literal["cosine", "constant"] = "cosine"
     pooled: bool = False
     own: Literal["personal", "local"] = "personal"
     masked: bool = True
@@ -74,7 +76,7 @@ METHODS: Final[Mapping[str, Named]] = {
         Named("central", Averaging(), pooled=True),
         Named("server", Averaging(), pooled=True, at_server=True),
         Named("fedgin", fedgin.METHOD, augment=fedgin.AUGMENT),
-        Named("iopfl", iopfl.METHOD, outside=iopfl.OUTSIDE),
+        Named("iopfl", iopfl.METHOD, schedule=iopfl.SCHEDULE, outside=iopfl.OUTSIDE),
         Named("segviz", segviz.METHOD, norm="batch"),
         Named("fedmepd", FedMEPD(), at_server=True),
     )

@@ -125,6 +125,7 @@ def _labelled(data: SiteData) -> list[Case]:
 
 
 def training_of(run: Run) -> Training:
-    """The study's training, with the augmentation that its table gives the method; else the study's, else its own."""
-    train = run.study.train
-    return replace(train, **{"augment": train.augment or run.entry.augment, **run.entry.training})
+    """The study's training; augmentation and schedule are what its tables say, else the method's own."""
+    train, entry = run.study.train, run.entry
+    own = {"augment": train.augment or entry.augment, "schedule": train.schedule or entry.schedule}
+    return replace(train, **{**own, **entry.training})

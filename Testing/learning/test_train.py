@@ -49,6 +49,12 @@ def test_the_rate_rises_linearly_and_falls_with_half_a_cosine_to_a_hundredth() -
     assert learning_rate_at(1.5, training) == pytest.approx(0.01)
 
 
+def test_a_constant_rate_stays_at_its_peak_after_the_warm_up() -> None:
+    training = replace(TRAINING, learning_rate=1.0, warm_up=0.2, schedule="constant")
+    assert learning_rate_at(0.1, training) == pytest.approx(0.01 + 0.99 / 2)
+    assert [learning_rate_at(progress, training) for progress in (0.2, 0.6, 1.0)] == [1.0] * 3
+
+
 def test_a_step_sees_what_is_given_or_two_volumes_or_eight_slices() -> None:
     assert [Training().batch(dims) for dims in (2, 3)] == [8, 2]
     assert [Training(batch_size=4).batch(dims) for dims in (2, 3)] == [4, 4]

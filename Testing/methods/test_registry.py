@@ -171,3 +171,10 @@ def test_a_name_that_is_no_folders_is_refused() -> None:
 def test_one_methods_augmentation_stands_in_its_own_table() -> None:
     with pytest.raises(StudyError, match=r"\[train\]"):
         named("fedavg", {"augment": "gin"})
+
+
+@pytest.mark.parametrize(("name", "schedule"), [("fedavg", "cosine"), ("iopfl", "constant")])
+def test_moving_averages_follow_a_constant_rate_unless_the_study_says_otherwise(
+    name: str, schedule: str
+) -> None:
+    assert named(name, {}).schedule == schedule
