@@ -65,4 +65,16 @@ def _facts(setting: Setting, console: Console) -> dict[str, object]:
         counts = f"{len(data.training)} training, {len(data.validation)} validation, {len(data.test)} test"
         console.say(f"{data.site.name:16s} {data.site.role:8s} {counts}; {', '.join(data.labels)}")
     console.say(f"plan: {plan}")
-    return {"plan": plan, "labels": list(setting.labels), "values": dict(setting.values)}
+    sites = [
+        {
+            "name": data.site.name,
+            "role": data.site.role,
+            "training": len(data.training),
+            "validation": len(data.validation),
+            "test": len(data.test),
+            "labels": list(data.labels),
+            "modalities": list(data.modalities),
+        }
+        for data in setting.sites
+    ]
+    return {"plan": plan, "labels": list(setting.labels), "values": dict(setting.values), "sites": sites}

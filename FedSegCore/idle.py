@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from FedSegCore.errors import StudyError, nearest
+from FedSegCore.learning.augment import WITH_FLOW
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.averaging import Averaging
 from FedSegCore.methods.fedmepd import FedMEPD
@@ -102,10 +103,10 @@ def _check_own(name: str, options: Mapping[str, Any], methods: tuple[str, ...], 
 
 
 _AUGMENTED_BY: Final = {
-    "augment_probability": ("gin", "flow", "classic"),
-    "gin_kernels": ("gin",),
-    "gin_balance": ("gin",),
-    "flow_mode": ("flow",),
+    "augment_probability": ("gin", "flow", "gin+flow", "classic"),
+    "gin_kernels": ("gin", "gin+flow"),
+    "gin_balance": ("gin", "gin+flow"),
+    "flow_mode": ("flow", "gin+flow"),
 }
 """Which kinds of augmentation heed a key."""
 
@@ -117,7 +118,7 @@ def _check_augmentation(entries: Sequence[Named], training: Training) -> None:
     }
     for entry in entries:
         weighting = getattr(entry.method, "weighting", "cases")
-        if weighting == "modality" and augmented[entry.name] != "flow":
+        if weighting == "modality" and augmented[entry.name] not in WITH_FLOW:
             raise StudyError(
                 f"{entry.name} weighs sites by how many distinct images they have, which a flow tells, but its "
                 f'augment is "{augmented[entry.name]}".',

@@ -1,4 +1,4 @@
-"""The studies of the papers' own data, with random images of a few voxels in the layout that their comments ask for."""
+"""The studies of the papers' own data, with random images of a few voxels in the layout that their comments name."""
 
 from __future__ import annotations
 

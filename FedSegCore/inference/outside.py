@@ -148,6 +148,8 @@ WAYS: Final[Mapping[str, Way]] = MappingProxyType(
     }
 )
 
+NEED_GLOBAL: Final = frozenset({"global", "batchnorm", "tent"})
+"""The ways that need the global model."""
 NEED_SEVERAL: Final = frozenset({"single", "uniform", "ensemble", "routed"})
 """The ways that need two or more models."""
 

@@ -60,6 +60,12 @@ def _flow(image: Tensor, generator: torch.Generator, probability: float, looks: 
     return apply_flow(image, draw_flow(generator, image.shape, probability=probability), looks.flow)
 
 
+def _either(image: Tensor, generator: torch.Generator, probability: float, looks: Looks) -> Tensor:
+    """GIN or the flow, whichever a coin says for the batch: each touches half of what is touched."""
+    chosen = _gin if float(torch.rand((), generator=generator)) < 0.5 else _flow
+    return chosen(image, generator, probability, looks)
+
+
 def _classic(image: Tensor, generator: torch.Generator, probability: float, _: Looks) -> Tensor:
     return apply_intensity(image, draw_intensity(generator, image.shape, probability=probability))
 
@@ -69,9 +75,11 @@ def _none(image: Tensor, generator: torch.Generator, probability: float, _: Look
 
 
 AUGMENTS: Final[Mapping[str, Augment]] = MappingProxyType(
-    {"gin": _gin, "flow": _flow, "classic": _classic, "none": _none}
+    {"gin": _gin, "flow": _flow, "gin+flow": _either, "classic": _classic, "none": _none}
 )
-FOREIGN: Final = frozenset({"gin", "flow"})
+WITH_FLOW: Final = frozenset({"flow", "gin+flow"})
+"""The kinds that a site trains a flow of its own for."""
+FOREIGN: Final = frozenset({"gin", *WITH_FLOW})
 """The kinds that give an image the looks of scanners that its site does not have."""
 
 
@@ -89,7 +97,7 @@ def augment(
 
     Args:
         batch: clean patches.
-        kind: intensity augmentation: "gin", "flow", "classic" or "none".
+        kind: intensity augmentation: "gin", "flow", "gin+flow", "classic" or "none".
         generator: a CPU generator.
         probability: chance of each sample to get new intensities.
         spatial: whether to rotate, scale and translate.

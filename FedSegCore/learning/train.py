@@ -67,7 +67,7 @@ class Training:
     loss: Literal["dice_ce", "dice_focal"] = "dice_ce"
     precision: Precision = "auto"
     threads: int = 0
-    augment: Literal["gin", "flow", "classic", "none"] | None = None
+    augment: Literal["gin", "flow", "gin+flow", "classic", "none"] | None = None
     augment_probability: float = 0.5
     gin_kernels: tuple[int, ...] = (1, 3)
     gin_balance: bool = False

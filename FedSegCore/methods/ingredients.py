@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from FedSegCore.federation.method import Round, Site
-from FedSegCore.learning.augment import FOREIGN
+from FedSegCore.learning.augment import FOREIGN, WITH_FLOW
 from FedSegCore.learning.flow.effective import effective_images
 from FedSegCore.learning.flow.settings import FlowSettings
 from FedSegCore.learning.flow.style import StyledFlow
@@ -61,7 +61,7 @@ def train_ditto(
 
 def learn_flow(site: Site, saved: Weights) -> TrainedFlow | None:
     """A round of the site's own flow, where images are augmented by one (FlowGIN)."""
-    if site.training.augment != "flow":
+    if site.training.augment not in WITH_FLOW:
         return None
     assert site.batches is not None
     settings = FlowSettings(mode=site.training.flow_mode)

@@ -20,8 +20,8 @@ METHOD = Averaging(personal=0.1, keep_optimizer=False)
 """A new optimizer each round, as in the official code."""
 
 SCHEDULE: Final = "constant"
-"""As in the official code. A rate that falls towards zero leaves the last local steps, which make phi personal, without
-effect: on `hippo_shift` the personal models of twenty rounds of a cosine were the global one."""
+"""As in the official code. A rate that falls towards zero leaves the last local steps, which make phi personal,
+without effect: on `hippo_shift` the personal models of twenty rounds of a cosine were the global one."""
 
 OUTSIDE = ("global", "uniform", "tent", "batchnorm", "routed")
 """What a hospital outside the federation is scored with: routing over the published models, and its rivals."""

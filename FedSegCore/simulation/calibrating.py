@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from FedSegCore.errors import UsageError
 from FedSegCore.federation.calibration import BankCounts, SharedBank, Survey, ask
 from FedSegCore.federation.method import Round, Site
 from FedSegCore.federation.rounds import Emit
@@ -33,7 +34,10 @@ def calibrate(run: Run, models: Sequence[WrittenModel], transport: Transport, em
     """Ask the sites and write `models/routing.json`, where outside sites are to be routed over several models."""
     if run.entry.pooled or "routed" not in ways_of(run):
         return
-    bank = bank_of(models)
+    try:
+        bank = bank_of(models)
+    except UsageError:  # scoring outside sites tells why
+        return
     if len(bank.experts) < 2:
         return
     emit("progress", stage="calibrate", value=0.0, message="Sites try the published models", eta_s=None)

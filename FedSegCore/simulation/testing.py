@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from FedSegCore.errors import UsageError
 from FedSegCore.federation.rounds import Emit
 from FedSegCore.files import write_atomic
 from FedSegCore.inference.bank import Bank, Expert, make_bank
 from FedSegCore.inference.modelfile import Model, ModelHeader, load_model
-from FedSegCore.inference.outside import NEED_SEVERAL, serve
+from FedSegCore.inference.outside import NEED_GLOBAL, NEED_SEVERAL, serve
 from FedSegCore.inference.routed import RoutedBank, mixture
 from FedSegCore.inference.segment import restore
 from FedSegCore.inference.verdict import judge, read_calibration
@@ -43,18 +44,31 @@ def score_outside(run: Run, models: Sequence[WrittenModel], emit: Emit) -> Itera
     ways = [way for way in ways_of(run) if way != "global"]
     if not run.setting.with_role("outside") or not ways or run.entry.pooled:
         return
-    bank = bank_of(models)
+    try:
+        bank = bank_of(models)
+    except UsageError as error:  # training is done; what cannot be scored so is told, the rest goes on
+        emit(
+            "warning",
+            message=f"{run.entry.name} is not scored as {', '.join(ways)}: {error.message}",
+            fix=error.fix,
+        )
+        return
     for way in ways:
-        if way in NEED_SEVERAL and len(bank.experts) < 2:
-            emit(
-                "warning",
-                message=f"{run.entry.name} publishes {len(bank.experts)} model: nothing to score as {way}.",
-                fix="Give sites publish_personal = true, so that there are models to choose among.",
-            )
+        if lack := _lack(bank, way):
+            message = f"{run.entry.name} is not scored as {way}: its published models are {lack}."
+            fix = "Give sites publish_personal = true, or take the way out of outside_models."
+            emit("warning", message=message, fix=fix)
             continue
         found = _routed(run, bank) if way == "routed" else _served(run, bank, way)
         for data, one in found:
             yield from _rows(run, way, "", data, one)
+
+
+def _lack(bank: Bank, way: str) -> str:
+    """What a way needs and the bank has not; "" for nothing."""
+    if way in NEED_SEVERAL and len(bank.experts) < 2:
+        return f"{len(bank.experts)}, nothing to choose among"
+    return "the sites' own alone" if way in NEED_GLOBAL and bank.base is None else ""
 
 
 def _served(run: Run, bank: Bank, way: str) -> Iterator[tuple[SiteData, Measured]]:
@@ -122,8 +136,9 @@ def _rows(run: Run, model: str, owner: str, data: SiteData, one: Measured) -> It
 
 
 def _answers_for(run: Run, model: WrittenModel) -> list[SiteData]:
-    """A model of all sites answers for every member and outside site; a site's own for it and the outside."""
+    """A model of all sites answers for each of them and the outside; a site's own for it and the outside."""
     unwanted = model.kind == "global" and "global" not in ways_of(run)
     outside = [] if unwanted else run.setting.with_role("outside")
     members = [data for data in run.setting.with_role("member") if model.owner in ("", data.site.name)]
-    return sorted([*members, *outside], key=lambda data: data.site.name)
+    server = run.setting.with_role("server") if run.entry.at_server and not model.owner else ()
+    return sorted([*members, *outside, *server], key=lambda data: data.site.name)

@@ -33,7 +33,7 @@ def augmented(kind: str, *, seed: int = 0, spatial: bool = False, probability: f
     )
 
 
-@pytest.mark.parametrize("kind", ["gin", "flow", "classic"])
+@pytest.mark.parametrize("kind", ["gin", "flow", "gin+flow", "classic"])
 def test_intensity_augmentation_changes_images_and_never_targets(kind: str) -> None:
     new = augmented(kind)
     assert not torch.equal(new.image, batch().image)
@@ -72,3 +72,17 @@ def test_a_whole_step_runs_on_the_meta_device(kind: str) -> None:
                     looks=looks("meta"))  # fmt: skip
     dice_ce(net(moved.image), moved.target, moved.annotated).backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_gin_and_flow_mixed_each_touch_half_of_the_batches() -> None:
+    alone = {kind: augmented(kind).image for kind in ("gin", "flow")}
+    seen = []
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        coin = float(torch.rand((), generator=generator)) < 0.5
+        new = augmented("gin+flow", seed=seed).image
+        one = augment(batch(), "gin" if coin else "flow", generator=generator, probability=1.0, spatial=False,
+                      looks=looks()).image  # fmt: skip
+        assert torch.equal(new, one)
+        seen.append(coin)
+    assert 10 < sum(seen) < 30 and not torch.equal(alone["gin"], alone["flow"])

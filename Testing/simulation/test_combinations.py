@@ -93,6 +93,17 @@ def test_flowgin_with_fedbn_weighs_sites_by_their_distinct_images(tmp_path: Path
         assert not any("flow" in name for name in line["tensors"])
 
 
+def test_flow_and_random_networks_take_turns(tmp_path: Path) -> None:
+    run(tmp_path, [CT, MR], head='method = "fedavg"', rest=AUGMENTED.replace('"gin"', '"gin+flow"'))
+
+
+def test_segviz_with_a_moving_average_publishes_personal_models_of_a_sites_own_structure(
+    tmp_path: Path,
+) -> None:
+    out = run(tmp_path, [LIVER, KIDNEY], head='method = "segviz"', rest=ONE_ROUND + options(personal=0.1))
+    assert read_header(out / "models" / "personal-liver.safetensors")["known"] == ["Liver"]
+
+
 def test_weighing_by_distinct_images_without_a_flow_is_refused(tmp_path: Path) -> None:
     study = write_study(tmp_path, [CT, MR], rest=AUGMENTED + options(weighting="modality"))
     told = refused(fedseg("simulate", study, "--out", tmp_path / "out"))

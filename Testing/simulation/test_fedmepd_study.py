@@ -51,6 +51,7 @@ def test_every_owners_model_is_scored_with_that_owners_modalities(finished: Fini
     assert ("personal", "full", "far", "T1+FLAIR") in found
     assert ("global", "", "far", "T1+FLAIR") in found
     assert ("global", "", "mono", "FLAIR") in found
+    assert ("global", "", "center", "T1+FLAIR") in found, "the server's own test cases"
     assert ("central", "", "far", "T1+FLAIR") in rows(finished, "server")
     assert ("local", "mono", "far", "FLAIR") in rows(finished, "local")
 
@@ -142,6 +143,14 @@ def test_gin_augments_each_modality_alone(tmp_path: Path) -> None:
     )
     study = study_of(tmp_path, [SERVER, FULL, MONO], head='method = "fedmepd"', rest=rest)
     assert fedseg("simulate", study, "--out", tmp_path / "out").code == 0
+
+
+def test_a_site_that_annotates_one_structure_takes_part(tmp_path: Path) -> None:
+    rest = (FEW_STEPS + OPTIONS).replace("rounds = 2", "rounds = 1")
+    some = SmallSite("some", BOTH, keys={"labels": ["Liver"]})
+    study = study_of(tmp_path, [SERVER, FULL, some], head='method = "fedmepd"', rest=rest)
+    assert fedseg("simulate", study, "--out", tmp_path / "out").code == 0
+    assert read_header(tmp_path / "out" / "models" / "global.safetensors")["known"] == ["Liver", "Kidney"]
 
 
 def test_slices_are_trained_too(tmp_path: Path) -> None:

@@ -48,4 +48,15 @@ def test_it_is_told_where_there_are_no_models_to_choose_among(tmp_path: Path) ->
     outcome = fedseg("simulate", study, "--out", tmp_path / "out", "--json")
     assert outcome.code == 0, outcome
     assert models(tmp_path / "out", "far") == {"global"}
-    assert any("nothing to score as routed" in event["message"] for event in outcome.told("warning"))
+    assert any("nothing to choose among" in event["message"] for event in outcome.told("warning"))
+
+
+def test_ways_that_a_method_has_no_models_for_are_told_and_the_study_goes_on(tmp_path: Path) -> None:
+    head = 'methods = ["fedbn", "segviz", "iopfl"]\noutside_models = ["global", "tent", "routed"]'
+    study = write_study(tmp_path, [*MEMBERS, OUTSIDE], head=head, rest=ONE_ROUND)
+    outcome = fedseg("simulate", study, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome
+    told = [event["message"] for event in outcome.told("warning")]
+    assert any("fedbn is not scored as tent" in message for message in told)
+    assert any("segviz is not scored as tent" in message for message in told)
+    assert {"global", "tent", "routed"} <= models(tmp_path / "out", "far")
