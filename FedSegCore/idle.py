@@ -117,6 +117,11 @@ def _check_augmentation(entries: Sequence[Named], training: Training) -> None:
         entry.name: entry.training.get("augment") or training.augment or entry.augment for entry in entries
     }
     for entry in entries:
+        if isinstance(entry.method, FedMEPD) and augmented[entry.name] in WITH_FLOW:
+            raise StudyError(
+                f'{entry.name} trains no flow, and its augment is "{augmented[entry.name]}".',
+                f'Give [method_options.{entry.name}] augment = "gin", or another one.',
+            )
         weighting = getattr(entry.method, "weighting", "cases")
         if weighting == "modality" and augmented[entry.name] not in WITH_FLOW:
             raise StudyError(

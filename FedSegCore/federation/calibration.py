@@ -1,6 +1,7 @@
 """One question after the models are published: how far do they disagree on your validation cases?
 
-What a site answers are two histograms; no case, no Dice of a single one.
+What a site answers, once, after the last round, are two coarse histograms of a few cases; fewer than three are told
+as none.
 """
 
 from __future__ import annotations
@@ -56,8 +57,15 @@ Survey = Callable[[SharedBank, Site], BankCounts]
 """How a site answers."""
 
 
-def ask(transport: Transport, bank: SharedBank, round: Round, *, bins: int, emit: Emit) -> list[BankCounts]:
-    """Every site's answer; one that does not come, or is none, is told and left out."""
+def ask(
+    transport: Transport, bank: SharedBank, round: Round, *, bins: int, most: int, emit: Emit
+) -> list[BankCounts]:
+    """Every site's answer; one that does not come, or is none, is told and left out.
+
+    Args:
+        bins: of each histogram.
+        most: what both may add up to.
+    """
     data = wire.encode(bank, kind=KIND, round=round.number, total=round.total)
     answers: list[BankCounts] = []
     for client, reply in transport.exchange(lambda _: data, round):
@@ -65,8 +73,9 @@ def ask(transport: Transport, bank: SharedBank, round: Round, *, bins: int, emit
             if isinstance(reply, SiteError):
                 raise reply
             counts = wire.decode(BankCounts, reply, f"counts of {client.name}")
-            if {len(counts.good), len(counts.poor)} != {bins} or min(*counts.good, *counts.poor) < 0:
-                raise ModelFileError(f"counts of {client.name} are not {bins} numbers of cases.")
+            every = [*counts.good, *counts.poor]
+            if {len(counts.good), len(counts.poor)} != {bins} or min(every) < 0 or sum(every) > most:
+                raise ModelFileError(f"its counts are not {bins} numbers of at most {most} looks at cases.")
         except (SiteError, ModelFileError) as error:
             reason = error.reason if isinstance(error, SiteError) else error.message
             emit("warning", message=f"Routing is calibrated without {client.name}: {reason}", fix=error.fix)

@@ -125,7 +125,15 @@ class Client:
         return self._leave(self.method.offer(personal, state, site), round, "publish")
 
     def _calibrate(self, message: SharedBank, round: Round) -> bytes:
+        """Answer once: whoever asks again, with other models, learns about single cases."""
         assert self.survey is not None
+        if round.number != round.total or not self.store.answers_once(calibration.KIND, wire.encode(message)):
+            raise SiteError(
+                "it was asked again, or too early, how its cases fare with published models.",
+                "A site answers that once, after the last round.",
+                site=self.info.name,
+                round_number=round.number,
+            )
         site = self._site(round, calibration.KIND)
         return self._leave(self.survey(message, site), round, calibration.KIND)
 

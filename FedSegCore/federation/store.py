@@ -7,6 +7,7 @@ state of round r - 1, whether or not it had already finished r.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -49,6 +50,14 @@ class ClientStore:
     def save_personal(self, weights: Weights, header: Mapping[str, Any]) -> None:
         """Write this hospital's own model."""
         tensorfile.save(self.folder / "personal.safetensors", weights, header)
+
+    def answers_once(self, kind: str, question: bytes) -> bool:
+        """Whether a question of this kind is the first, or the same again after an interruption."""
+        path, digest = self.folder / f"{kind}.sha256", hashlib.sha256(question).hexdigest()
+        if path.is_file():
+            return path.read_text(encoding="utf-8") == digest
+        write_atomic(path, digest.encode())
+        return True
 
     def _path(self, round_number: int) -> Path:
         return self.folder / f"state-{round_number}.safetensors"

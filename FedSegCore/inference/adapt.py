@@ -8,10 +8,12 @@ result is used; all slices are used, not only those that hold the structure.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from functools import partial
+from typing import Final, final
 
 import torch
 from jaxtyping import Float
@@ -20,7 +22,14 @@ from torch import Tensor, nn
 from FedSegCore.errors import DataError, StudyError
 from FedSegCore.learning import unsupervised
 from FedSegCore.learning.predict import fit_patch
-from FedSegCore.nets.routing import Gate, Granularity, Routed, set_views
+from FedSegCore.nets.routing import Gate, Granularity, Router, set_views
+
+_MOST: Final = 64
+"""Windows of a scan that adaptation draws from."""
+_TOGETHER: Final = 8
+"""Windows that go through the network at once where no gradient is wanted."""
+_LEAST: Final = 1e-4
+"""What a window without any foreground weighs."""
 
 
 @final
@@ -73,7 +82,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class Adapted:
-    """How the fit went: the loss of each step, and which step's parameters were kept."""
+    """How the fit went: the loss before and after each step, and after how many the kept parameters came."""
 
     losses: tuple[float, ...]
     kept: int
@@ -90,6 +99,9 @@ def adapt(
 ) -> Adapted:
     """Move the given parameters of `net`, in place, to lower the unsupervised loss on one image.
 
+    Steps see the whole image where it is one patch, else windows of it, those with more foreground more often. Every
+    step is judged on the same windows, noise and turn, without dropout; the parameters that did best there stay.
+
     Args:
         groups: parameters with their learning rate; nothing else changes.
         image: prepared, unlabelled; a whole volume, in a 2-D study a stack of slices along z.
@@ -99,33 +111,30 @@ def adapt(
     Raises:
         DataError: an image with NaN or infinite values.
     """
-    if not bool(torch.isfinite(image).all()):
-        raise DataError("The image contains NaN or infinite values.", "Replace them, or leave the case out.")
     parameters = [parameter for group, _ in groups for parameter in group]
     held = {id(parameter) for parameter in parameters}
     for parameter in net.parameters():
         parameter.requires_grad_(id(parameter) in held)
     adam = torch.optim.Adam([{"params": list(group), "lr": rate} for group, rate in groups if len(group)])
-    device = parameters[0].device
-    radius = _radius(patch)
-    best, kept, losses = [p.detach().clone() for p in parameters], -1, []
+    windows = spread(image, patch, most=_MOST).to(parameters[0].device)
     net.eval()
-    _dropout(net, on=True)
-    # Dropout draws from torch's global generators; they are set from ours and put back.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        for number, images in enumerate(_draws(image, patch, settings, generator)):
-            loss = _loss(net, images.to(device), settings, radius, generator)
-            losses.append(float(loss.detach()))
-            if losses[-1] < min(losses[:-1], default=math.inf):
-                kept = number
-                best = [parameter.detach().clone() for parameter in parameters]
-            if number == settings.steps or number - kept >= settings.patience:
-                break
-            adam.zero_grad(set_to_none=True)
-            loss.backward()
-            adam.step()
-    _dropout(net, on=False)
+    weights = _foreground_of(net, windows)
+    judged = windows[weights.argsort(descending=True, stable=True)[: settings.batch_size].sort().values]
+    judge = partial(_judge, net, judged, settings, _radius(patch), generator.get_state())
+    losses = [judge()]
+    best, kept = [parameter.detach().clone() for parameter in parameters], 0
+    while len(losses) <= settings.steps and len(losses) - 1 - kept < settings.patience:
+        some = torch.multinomial(weights, min(settings.batch_size, len(windows)), generator=generator)
+        _drop(net, generator)
+        loss = _loss(net, windows[some.to(windows.device)], settings, _radius(patch), generator)
+        _drop(net, None)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        losses.append(judge())
+        if losses[-1] < losses[kept]:
+            kept = len(losses) - 1
+            best = [parameter.detach().clone() for parameter in parameters]
     with torch.no_grad():
         for parameter, value in zip(parameters, best, strict=True):
             parameter.copy_(value)
@@ -143,8 +152,54 @@ def unsupervised_loss(
 ) -> float:
     """The loss that `adapt` lowers, once, of a network as it is."""
     device = next(net.parameters()).device
-    images = next(_draws(image, patch, settings, generator)).to(device)
-    return float(_loss(net, images, settings, _radius(patch), generator))
+    windows = spread(image, patch, most=settings.batch_size).to(device)
+    return float(_loss(net, windows, settings, _radius(patch), generator))
+
+
+def spread(image: Float[Tensor, "c x y z"], patch: Sequence[int], *, most: int) -> Float[Tensor, "n c *s"]:
+    """Windows of a scan, evenly spread over it: all of them where they are no more than `most`.
+
+    Raises:
+        DataError: an image with NaN or infinite values.
+    """
+    if not bool(torch.isfinite(image).all()):
+        raise DataError("The image contains NaN or infinite values.", "Replace them, or leave the case out.")
+    padded, _ = fit_patch(image, patch)
+    axes: list[Sequence[int]] = [_starts(w, side) for w, side in zip(padded.shape[1:], patch, strict=False)]
+    axes += [range(padded.shape[3])] if len(patch) == 2 else []
+    corners = list(itertools.product(*axes))
+    number = min(len(corners), most)
+    chosen = [corners[place * len(corners) // number] for place in range(number)]
+    return torch.stack([_window(padded, corner, patch) for corner in chosen])
+
+
+def _starts(whole: int, side: int) -> list[int]:
+    """Where windows begin along an axis, so that they cover it with as little overlap as that takes."""
+    number = math.ceil(whole / side)
+    return [round(place * (whole - side) / max(number - 1, 1)) for place in range(number)]
+
+
+def _window(image: Tensor, corner: Sequence[int], patch: Sequence[int]) -> Tensor:
+    """One window; in a 2-D study the last number of the corner is the slice."""
+    window = image[(slice(None), *(slice(a, a + side) for a, side in zip(corner, patch, strict=False)))]
+    return window if len(patch) == 3 else window[..., corner[2]]
+
+
+@torch.no_grad()
+def _foreground_of(net: nn.Module, windows: Tensor) -> Tensor:
+    """How much foreground the network finds in each window, on the CPU; no window comes to nothing."""
+    if len(windows) == 1:
+        return torch.ones(1)
+    found = [unsupervised.foreground(net(part)).flatten(1).mean(1) for part in windows.split(_TOGETHER)]
+    return torch.cat(found).double().cpu() + _LEAST
+
+
+@torch.no_grad()
+def _judge(net: nn.Module, windows: Tensor, settings: Adaptation, radius: int, state: Tensor) -> float:
+    """The loss on the same windows, turn and noise every time."""
+    generator = torch.Generator()
+    generator.set_state(state)
+    return float(_loss(net, windows, settings, radius, generator))
 
 
 def _loss(
@@ -174,37 +229,13 @@ def _loss(
     return loss
 
 
-def _draws(
-    image: Tensor, patch: Sequence[int], settings: Adaptation, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """What each step sees, (B, C, *S): the whole scan where it is one patch, else random patches or slices."""
-    dims = len(patch)
-    padded, _ = fit_patch(image, patch)
-    while True:
-        if dims == 3 and tuple(padded.shape[1:]) == tuple(patch):
-            yield padded[None]
-            continue
-        parts = [_part(padded, patch, generator) for _ in range(settings.batch_size)]
-        yield torch.stack(parts)
-
-
-def _part(image: Tensor, patch: Sequence[int], generator: torch.Generator) -> Tensor:
-    """One random patch, of a random slice in a 2-D study."""
-    starts = [int(torch.randint(whole - side + 1, (), generator=generator))
-              for whole, side in zip(image.shape[1:], patch, strict=False)]  # fmt: skip
-    window = image[(slice(None), *(slice(a, a + side) for a, side in zip(starts, patch, strict=True)))]
-    if len(patch) == 3:
-        return window
-    return window[..., int(torch.randint(image.shape[-1], (), generator=generator))]
-
-
 def _radius(patch: Sequence[int]) -> int:
     """The paper's 10 of 384 pixels, at this patch's size."""
     return max(1, round(min(patch) * 10 / 384))
 
 
-def _dropout(net: nn.Module, *, on: bool) -> None:
-    """Dropout of the routers alone; every other layer stays in evaluation mode."""
+def _drop(net: nn.Module, chance: torch.Generator | None) -> None:
+    """Switch the routers' dropout on, drawn from a generator, or off."""
     for module in net.modules():
-        if isinstance(module, Routed):
-            module.router.train(on)
+        if isinstance(module, Router):
+            module.chance = chance

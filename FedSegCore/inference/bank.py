@@ -104,8 +104,19 @@ class Bank:
                      out_channels=len(header.labels), generator=torch.Generator())  # fmt: skip
 
     def weights(self) -> Iterator[Weights]:
-        """The experts' weights, one after the other."""
-        return (expert.weights() for expert in self.experts)
+        """The experts' weights, one after the other.
+
+        Raises:
+            ModelFileError: they are not those of the experts' architecture.
+        """
+        shapes = {name: tensor.shape for name, tensor in self.net().state_dict().items()}
+        for expert in self.experts:
+            weights = expert.weights()
+            if {name: tensor.shape for name, tensor in weights.items()} != shapes:
+                raise ModelFileError(
+                    f"{expert.path} does not hold the weights of its network.", "Fetch it again."
+                )
+            yield weights
 
     def model(self, place: int, device: torch.device | str = "cpu") -> Model:
         """One expert, ready for use."""
@@ -166,7 +177,9 @@ def make_bank(experts: Sequence[Expert]) -> Bank:
 
 
 def _refuse_stranger(first: Expert, other: Expert) -> None:
-    for key in _SHARED:
+    # Of a channel that a model never saw it has first weights only, which must not be mixed in.
+    several = ("owned",) if len(first.header.inputs) > 1 else ()
+    for key in (*_SHARED, *several):
         mine, theirs = getattr(first.header, key), getattr(other.header, key)
         if mine != theirs:
             raise ModelFileError(

@@ -18,17 +18,19 @@ from FedSegCore.learning.predict import predict
 @final
 @dataclass(frozen=True, eq=False)
 class Disagreement:
-    """The models' disagreement about one scan.
+    """The models' disagreement about one scan, over the structures that two or more of them know.
 
     Args:
         map: of each voxel of the prepared grid in bits, 0 (all say the same) to 1: the information that knowing
             the model would give about its answer, of the structure where that is most.
         score: of the whole scan, 0 to 1: one minus the Dice of the answer and of each model's own segmentation, a
-            mean over models and structures.
+            mean over models and structures, without those that neither finds; nan where nothing can be compared.
+        empty: whether the answer finds no structure at all.
     """
 
     map: Float[Tensor, "u v w"]
     score: float
+    empty: bool
 
 
 def disagree(
@@ -38,27 +40,30 @@ def disagree(
     *,
     device: torch.device | str,
 ) -> Disagreement:
-    """Ask every model of the bank about a prepared scan; one of them is in memory at a time.
+    """Ask every model of the bank about a prepared scan; one of them is in memory at a time, read from its file.
 
     Args:
         answer: the probabilities of the segmentation whose trust is in question.
     """
     header, knows = bank.header, bank.knows
+    compared = knows.sum(0) > 1
     truth = _decoded(answer, knows.any(0), overlapping=header.overlapping)
-    sums = torch.zeros_like(answer)
-    entropies = torch.zeros_like(answer)
+    sums, entropies = torch.zeros_like(answer), torch.zeros_like(answer)
     apart: list[float] = []
     for place, known in enumerate(knows):
-        net = bank.model(place, device).net
-        probabilities = predict(net, image, patch=header.plan.patch)
-        mask = known.view(-1, 1, 1, 1)
-        sums += probabilities * mask
-        entropies += _entropy(probabilities) * mask
+        probabilities = predict(bank.model(place, device).net, image, patch=header.plan.patch)
         own = _decoded(probabilities, known, overlapping=header.overlapping)
-        apart += [1.0 - _dice(truth[label], own[label]) for label in range(len(known)) if known[label]]
-    number = knows.sum(0).clamp(min=1).view(-1, 1, 1, 1)
-    information = _entropy(sums / number) - entropies / number
-    return Disagreement(information.clamp(0.0, 1.0).amax(0), sum(apart) / max(len(apart), 1))
+        for label in (known & compared).nonzero().flatten().tolist():
+            sums[label] += probabilities[label]
+            entropies[label] += _entropy(probabilities[label])
+            if truth[label].any() or own[label].any():
+                apart.append(1.0 - _dice(truth[label], own[label]))
+    where = torch.zeros(answer.shape[1:])
+    for label in compared.nonzero().flatten().tolist():
+        number = int(knows[:, label].sum())
+        torch.maximum(where, _entropy(sums[label] / number) - entropies[label] / number, out=where)
+    score = sum(apart) / len(apart) if apart else math.nan
+    return Disagreement(where.clamp_(max=1.0), score, not bool(truth.any()))
 
 
 def _decoded(probabilities: Tensor, known: Tensor, *, overlapping: bool) -> Bool[Tensor, "l u v w"]:
@@ -73,6 +78,4 @@ def _entropy(probability: Tensor) -> Tensor:
 
 
 def _dice(first: Tensor, second: Tensor) -> float:
-    """Both empty is agreement."""
-    size = int(first.sum()) + int(second.sum())
-    return 2.0 * int((first & second).sum()) / size if size else 1.0
+    return 2.0 * int((first & second).sum()) / (int(first.sum()) + int(second.sum()))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from FedSegCore.data.plan import Plan
 from FedSegCore.errors import FedSegError, ModelFileError
 from FedSegCore.nets.merged import MergedNet
-from FedSegCore.nets.multiencoder import see, usable
+from FedSegCore.nets.multiencoder import MultiEncoderNet, see, usable
 from FedSegCore.nets.unet import Network, build
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors import weights as algebra
@@ -178,4 +178,6 @@ def _net(header: ModelHeader, weights: Weights, source: str) -> nn.Module:
         algebra.load(net, weights)
     except FedSegError as error:
         raise ModelFileError(f"{source}: {error.message}", "Fetch the file again.") from None
+    if isinstance(net, MultiEncoderNet):
+        net.settle_calibration()
     return net

@@ -24,10 +24,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from FedSegCore.errors import UsageError
-from FedSegCore.inference.adapt import Adaptation, adapt, unsupervised_loss
+from FedSegCore.inference.adapt import Adaptation, adapt, spread, unsupervised_loss
 from FedSegCore.inference.bank import Bank
 from FedSegCore.nets.merged import MergedNet
-from FedSegCore.nets.routing import Routed, norm_parameters, route, use_batch_statistics
+from FedSegCore.nets.routing import Routed, norm_parameters, release, route, settle, use_batch_statistics
+
+_LOOKED_AT: Final = 32
+_TOGETHER: Final = 8
+"""Windows that go through the network at once."""
 
 
 @final
@@ -36,7 +40,7 @@ class Answer:
     """The network for one scan, in evaluation mode; it holds until the next scan is asked about.
 
     Args:
-        layers: of a routed network its routed layers by name; their gates are read after a forward pass.
+        layers: of a routed network its routed layers by name; they hold the gates of the scan.
     """
 
     net: nn.Module
@@ -94,8 +98,12 @@ def _ensemble(bank: Bank, settings: Adaptation, device: torch.device) -> Serve:
 def _batchnorm(bank: Bank, settings: Adaptation, device: torch.device) -> Serve:
     net = bank.model(_base(bank), device).net
     use_batch_statistics(net)
-    answer = Answer(net)
-    return lambda image, generator: answer
+
+    def answer(image: Tensor, generator: torch.Generator) -> Answer:
+        _settle(net, bank, image)
+        return Answer(net)
+
+    return answer
 
 
 def _tent(bank: Bank, settings: Adaptation, device: torch.device) -> Serve:
@@ -106,9 +114,11 @@ def _tent(bank: Bank, settings: Adaptation, device: torch.device) -> Serve:
     entropy = replace(settings, entropy=1.0, consistency=0.0, shape=0.0)
 
     def answer(image: Tensor, generator: torch.Generator) -> Answer:
+        release(net)
         _restore(norms, first)
         groups = [(norms, settings.learning_rate)]
         adapt(net, groups, image, patch=bank.header.plan.patch, settings=entropy, generator=generator)
+        _settle(net, bank, image)
         return Answer(net)
 
     return answer
@@ -127,9 +137,11 @@ def _routed(bank: Bank, settings: Adaptation, device: torch.device) -> Serve:
     first = [parameter.detach().clone() for parameter in (*routers, *norms)]
 
     def answer(image: Tensor, generator: torch.Generator) -> Answer:
+        release(net)
         _restore((*routers, *norms), first)
         groups = [(routers, settings.router_rate), (norms, settings.learning_rate)]
         adapt(net, groups, image, patch=bank.header.plan.patch, settings=settings, generator=generator)
+        _settle(net, bank, image)
         return Answer(net, layers)
 
     return answer
@@ -152,6 +164,14 @@ NEED_GLOBAL: Final = frozenset({"global", "batchnorm", "tent"})
 """The ways that need the global model."""
 NEED_SEVERAL: Final = frozenset({"single", "uniform", "ensemble", "routed"})
 """The ways that need two or more models."""
+
+
+def _settle(net: nn.Module, bank: Bank, image: Tensor) -> None:
+    """Gates and batch statistics of the scan, from at most `_LOOKED_AT` windows spread over it."""
+    windows = spread(image, bank.header.plan.patch, most=_LOOKED_AT)
+    device = next(net.parameters()).device
+    release(net)
+    settle(net, (part.to(device) for part in windows.split(_TOGETHER)))
 
 
 def _base(bank: Bank) -> int:

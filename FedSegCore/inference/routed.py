@@ -81,7 +81,7 @@ class RoutedSegmentation:
 
 @final
 class RoutedBank:
-    """A bank made ready to segment scans by routing; it is read once.
+    """A bank made ready to segment scans by routing; its mixture is built once.
 
     Args:
         settings: how each scan is adapted to; none: the calibration's, else the defaults.
@@ -111,7 +111,7 @@ class RoutedBank:
             mixture(self.bank, answer),
             _on_grid(found, geometry),
             found.score,
-            judge(found.score, self.calibration),
+            judge(found, self.calibration),
             self.calibration,
         )
 
@@ -123,7 +123,7 @@ class RoutedBank:
 
 
 def mixture(bank: Bank, answer: Answer) -> Mixture:
-    """The gates that a routed network used last, each layer's made to sum to one."""
+    """The gates that a routed network holds for its scan, each layer's made to sum to one."""
     sources = [expert.source for expert in bank.experts]
     return Mixture(
         {name: dict(zip(sources, _gates(layer), strict=True)) for name, layer in answer.layers.items()}
@@ -131,8 +131,8 @@ def mixture(bank: Bank, answer: Answer) -> Mixture:
 
 
 def _gates(layer: Routed) -> list[float]:
-    assert layer.last is not None, "a network is asked for its gates after it was used"
-    gates = layer.last.double().view(-1, layer.last.shape[-1]).mean(0)
+    assert layer.held is not None, "an answer has looked at its scan"
+    gates = layer.held.double()
     shares: list[float] = (gates / gates.sum()).tolist()
     return shares
 

@@ -171,6 +171,10 @@ class MultiEncoderNet(nn.Module):
         decoded: Decoded = self.decoder(list(encoded.values()), calibrate)
         return decoded
 
+    def settle_calibration(self) -> None:
+        """Say once whether the weights hold anchors, so that using the network does not ask the device."""
+        self.calibrated = self._has_anchors()
+
     def _has_anchors(self) -> bool:
         return any(bool(level.anchors.any()) for level in self.attention)  # type: ignore[operator]
 

@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from FedSegCore.nets.convolve import CONVOLUTIONS, Convolution, Shape, convolve, mixed
 from FedSegCore.nets.norm import ScanNorm
 from FedSegCore.nets.parts import is_norm
+from FedSegCore.tensors.transfer import to_device
 from FedSegCore.tensors.weights import Weights
 
 Gate = Literal["softmax", "sigmoid"]
@@ -53,7 +54,9 @@ class Router(nn.Module):
         self.logits = nn.Parameter(logits.clone())
         if granularity != "static":
             self.hidden = nn.Linear(channels, 2 * channels)
-            self.dropout = nn.Dropout(dropout)
+            self.dropout = dropout
+            self.chance: torch.Generator | None = None
+            """What draws the hidden features that are dropped; none: all stay."""
             self.gates = nn.Linear(2 * channels, len(shares), bias=False)
             bound = channels**-0.5
             with torch.no_grad():
@@ -67,8 +70,14 @@ class Router(nn.Module):
         if self.granularity != "static":
             features = input.float().flatten(2).mean(2)
             features = features if self.granularity == "sample" else features.mean(0)
-            logits = logits + self.gates(self.dropout(self.hidden(features)))
+            logits = logits + self.gates(self._drop(self.hidden(features)))
         return torch.sigmoid(logits) if self.gate == "sigmoid" else torch.softmax(logits, dim=-1)
+
+    def _drop(self, hidden: Tensor) -> Tensor:
+        if self.chance is None or not self.dropout:
+            return hidden
+        kept = torch.rand(hidden.shape, generator=self.chance) >= self.dropout
+        return hidden * to_device(kept, hidden.device) / (1.0 - self.dropout)
 
 
 @final
@@ -98,18 +107,27 @@ class Routed(nn.Module):
         self.register_buffer("biases", bias, persistent=False)
         self.register_buffer("knows", knows, persistent=False)
         self.views = 1
+        self.seen: list[Tensor] | None = None
+        self.held: Tensor | None = None
         self.last: Tensor | None = None
         """The gates of the last forward pass, detached: (E), or (B, E)."""
 
     def forward(self, input: Float[Tensor, "b c *s"]) -> Float[Tensor, "b o *t"]:
         """As the layer that it stands for, with the mixed kernel."""
-        rho = self.router(input[: len(input) // self.views])
+        rho = self.held if self.held is not None else self.router(input[: len(input) // self.views])
         self.last = rho.detach()
+        if self.seen is not None:
+            self.seen.append(rho.detach().view(-1, rho.shape[-1]).mean(0))
         rho = rho.repeat(self.views, 1) if rho.ndim == 2 else rho
         if self.knows is not None:
             return self._by_structure(input, rho)
         bias = None if self.biases is None else mixed(rho, self.biases)
         return convolve(self.shape, input, mixed(rho, self.kernels), bias)
+
+    def hold(self) -> None:
+        """From now on mix by the mean over the gates that were seen."""
+        assert self.seen
+        self.held, self.seen = torch.stack(self.seen).mean(0), None
 
     def _by_structure(self, input: Tensor, rho: Tensor) -> Tensor:
         """Every output channel has gates of its own, (..., E, out)."""
@@ -196,6 +214,29 @@ def set_views(net: nn.Module, views: int) -> None:
     for module in net.modules():
         if isinstance(module, Routed | ScanNorm):
             module.views = views
+
+
+@torch.no_grad()
+def settle(net: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Let the net look at a scan once, and hold its gates and batch statistics for all that is asked of it then.
+
+    What a window of the scan is answered does so not hang on which others share its batch, and the gates that are
+    reported are those that were used. Gates of granularity `sample` are held too: a scan is the sample.
+    """
+    layers = [module for module in net.modules() if isinstance(module, Routed | ScanNorm)]
+    for layer in layers:
+        layer.seen = []
+    for batch in batches:
+        net(batch)
+    for layer in layers:
+        layer.hold()
+
+
+def release(net: nn.Module) -> None:
+    """Undo `settle`."""
+    for module in net.modules():
+        if isinstance(module, Routed | ScanNorm):
+            module.held = module.seen = None
 
 
 def norm_parameters(net: nn.Module) -> list[nn.Parameter]:

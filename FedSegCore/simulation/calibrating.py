@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from FedSegCore.errors import UsageError
+from FedSegCore.errors import InputError, ModelFileError
 from FedSegCore.federation.calibration import BankCounts, SharedBank, Survey, ask
 from FedSegCore.federation.method import Round, Site
 from FedSegCore.federation.rounds import Emit
@@ -22,12 +23,17 @@ from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.inference.routed import RoutedBank
 from FedSegCore.inference.verdict import BINS, FILE, Calibration, Counts, digests
 from FedSegCore.learning.gin import apply_gin, draw_gin
+from FedSegCore.learning.losses import decode
 from FedSegCore.simulation.publishing import WrittenModel
 from FedSegCore.simulation.run import Run
 from FedSegCore.simulation.testing import bank_of, ways_of
 
 _CASES: Final = 4
-"""Validation cases a site; each is asked about as it is and altered."""
+"""Validation cases a site; each is looked at as it is and altered."""
+_FEWEST: Final = 3
+"""Of fewer cases a site tells nothing: a histogram of one is that case's result."""
+_AGREED: Final = ("study", "network", "labels", "inputs", "plan")
+"""What the published models must have in common with the site's own."""
 
 
 def calibrate(run: Run, models: Sequence[WrittenModel], transport: Transport, emit: Emit) -> None:
@@ -36,43 +42,57 @@ def calibrate(run: Run, models: Sequence[WrittenModel], transport: Transport, em
         return
     try:
         bank = bank_of(models)
-    except UsageError:  # scoring outside sites tells why
+    except InputError:  # scoring outside sites tells why
         return
     if len(bank.experts) < 2:
         return
     emit("progress", stage="calibrate", value=0.0, message="Sites try the published models", eta_s=None)
     rounds = run.study.rounds
-    answers = ask(transport, _shared(bank), Round(rounds, rounds), bins=BINS, emit=emit)
+    answers = ask(transport, _shared(bank), Round(rounds, rounds), bins=BINS, most=2 * _CASES, emit=emit)
     counts = sum((Counts(tuple(a.good), tuple(a.poor)) for a in answers), Counts())
-    good, poor = sum(counts.good), sum(counts.poor)
-    if not good + poor:
+    chosen = counts.threshold()
+    if chosen is None:
+        good, poor = sum(counts.good), sum(counts.poor)
         emit(
             "warning",
-            message="No validation case could tell how much disagreement of the models is too much.",
-            fix="Give the sites validation cases; until then `segment --route` passes no verdict.",
+            message=f"The sites' validation cases ({good} good and {poor} poor looks) do not tell how much "
+            "disagreement of the models is too much.",
+            fix="Give the sites validation cases; until then `segment --route` passes no verdict on this bank.",
         )
         return
-    found = Calibration(counts.threshold(), good, poor, run.study.routing, digests(bank))
+    found = Calibration(*chosen, sum(counts.good), sum(counts.poor), run.study.routing, digests(bank))
     write_atomic(run.folder / "models" / FILE, found.to_json().encode())
 
 
-def survey_of(settings: Adaptation, device: torch.device) -> Survey:
-    """How a site of a study with these settings answers."""
-    return partial(_survey, settings=settings, device=device)
+def survey_of(settings: Adaptation, header: Mapping[str, Any], device: torch.device) -> Survey:
+    """How a site answers, once; `header` is that of its own model, which the published ones must fit."""
+    as_sent = json.loads(json.dumps(header))
+    return partial(_survey, settings=settings, header=as_sent, device=device)
 
 
-def _survey(message: SharedBank, site: Site, *, settings: Adaptation, device: torch.device) -> BankCounts:
+def _survey(
+    message: SharedBank, site: Site, *, settings: Adaptation, header: Mapping[str, Any], device: torch.device
+) -> BankCounts:
     """Segment own validation cases as a hospital outside would: without the own model, without labels."""
+    nothing = BankCounts(*[[0] * BINS] * 2)
+    for other in message.headers:
+        if any(other.get(key) != header[key] for key in _AGREED):
+            raise ModelFileError(
+                "The models to calibrate are not of this study.", "Use one study file at both ends."
+            )
     bank = _bank(message).without(site.info.name)
-    if len(bank.experts) < 2:
-        return BankCounts(*[[0] * BINS] * 2)
+    cases = [case for case in site.validation if bool((case.annotated & bank.knows.any(0)).any())][:_CASES]
+    if len(bank.experts) < 2 or len(cases) < _FEWEST:
+        return nothing
     ready = RoutedBank(bank, device=device, settings=settings)
     scores: list[tuple[float, float]] = []
-    for case in site.validation[:_CASES]:
+    for case in cases:
         for image in _looks(case.image, site.generator):
             _, probabilities, found = ready.ask(image)
-            scores.append((found.score, _dice(probabilities, case.target, case.annotated)))
-    counts = Counts.of(score for score in scores if score[1] == score[1])
+            known = case.annotated & bank.knows.any(0)
+            masks = decode(probabilities, overlapping=bank.header.overlapping)
+            scores.append((1.0 if found.empty else found.score, _dice(masks, case.target.bool(), known)))
+    counts = Counts.of(scores)
     return BankCounts(counts.good, counts.poor)
 
 
@@ -83,12 +103,11 @@ def _looks(image: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
     yield apply_gin(image[None], draw)[0]
 
 
-def _dice(probabilities: Tensor, target: Tensor, annotated: Tensor) -> float:
-    """The mean over the structures that the site annotates and that are there or were found; nan without any."""
-    found, truth = probabilities > 0.5, target.bool()
+def _dice(found: Tensor, truth: Tensor, counted: Tensor) -> float:
+    """The mean over the counted structures that are there or were found; nan without any."""
     both = (found & truth).flatten(1).sum(1)
     size = found.flatten(1).sum(1) + truth.flatten(1).sum(1)
-    counts = annotated & (size > 0)
+    counts = counted & (size > 0)
     return float((2.0 * both[counts] / size[counts]).mean())
 
 

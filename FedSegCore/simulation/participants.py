@@ -151,6 +151,6 @@ def _client(run: Run, site: Site, ledger: Path) -> Client:
         run, f"{run.entry.own}-{name}", known=own, owned=site.info.modalities, sites=(site.info,)
     )
     store = ClientStore(run.folder / "sites" / name)
-    survey = survey_of(run.study.routing, run.device)
+    survey = survey_of(run.study.routing, header.to_dict(), run.device)
     return Client(run.entry.method, site, seed=run.seed, store=store, ledger=Ledger(ledger),
                   header=header.to_dict(), survey=survey)  # fmt: skip

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 
-from FedSegCore.errors import UsageError
+from FedSegCore.errors import InputError
 from FedSegCore.federation.rounds import Emit
 from FedSegCore.files import write_atomic
 from FedSegCore.inference.bank import Bank, Expert, make_bank
@@ -46,7 +47,7 @@ def score_outside(run: Run, models: Sequence[WrittenModel], emit: Emit) -> Itera
         return
     try:
         bank = bank_of(models)
-    except UsageError as error:  # training is done; what cannot be scored so is told, the rest goes on
+    except InputError as error:  # training is done; what cannot be scored so is told, the rest goes on
         emit(
             "warning",
             message=f"{run.entry.name} is not scored as {', '.join(ways)}: {error.message}",
@@ -92,10 +93,10 @@ def _routed(run: Run, bank: Bank) -> Iterator[tuple[SiteData, Measured]]:
             answer, probabilities, found = ready.ask(fed(bank.header, run.setting, case))
             prediction = restore(bank.header, probabilities, case.geometry)
             one = measured(prediction, bank.header, run.setting, data, case)
-            verdict = judge(found.score, calibration)
+            verdict = judge(found, calibration)
             threshold = f"{calibration.threshold:g}" if calibration else ""
             lines.append((
-                run.entry.name, str(run.seed), data.site.name, case.name, f"{one.dice:.6g}", f"{found.score:.6g}",
+                run.entry.name, str(run.seed), data.site.name, case.name, f"{one.dice:.6g}", _written(found.score),
                 threshold, {True: "yes", False: "no", None: ""}[verdict.abstain], mixture(bank, answer).sentence,
             ))  # fmt: skip
             yield data, one
@@ -114,6 +115,10 @@ def bank_of(models: Sequence[WrittenModel]) -> Bank:
     """The public models of a run."""
     paths = [model.path for model in models if model.public]
     return make_bank([Expert(path, ModelHeader.from_dict(read_header(path), str(path))) for path in paths])
+
+
+def _written(number: float) -> str:
+    return "" if math.isnan(number) else f"{number:.6g}"
 
 
 def _rows(run: Run, model: str, owner: str, data: SiteData, one: Measured) -> Iterator[Score]:

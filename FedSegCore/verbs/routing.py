@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -41,15 +41,25 @@ def refuse_sides(arguments: Namespace) -> None:
             )
 
 
-def name_sides(arguments: Namespace, targets: Sequence[Path], *, one: bool) -> list[Sides]:
+def name_sides(
+    arguments: Namespace, targets: Sequence[Path], cases: Sequence[Mapping[str, Path]], *, one: bool
+) -> list[Sides]:
     """A file each for one image; for several a folder that receives them under the results' names.
 
     Raises:
-        UsageError: a file name given for several images, or an image format that is none.
+        UsageError: a file name given for several images, an image format that is none, or a file that another
+            result, an image or the bank already is.
     """
     stems = [image_stem(target) for target in targets]
     weights = _names(arguments.weights_out, stems, ".json", one=one, option="--weights-out")
     maps = _names(arguments.disagreement, stems, ".nii.gz", one=one, option="--disagreement")
+    taken = {path.resolve(): "an image" for case in cases for path in case.values()}
+    taken |= {path.resolve(): "a file of the bank" for path in (arguments.route or Path()).glob("*")}
+    taken |= {path.resolve(): "a segmentation" for path in targets}
+    for path in (path for path in (*weights, *maps) if path is not None):
+        if (what := taken.get(path.resolve())) is not None:
+            raise UsageError(f"{path} would be written over {what}.", "Give another name or folder.")
+        taken[path.resolve()] = "another result"
     return [Sides(*pair) for pair in zip(weights, maps, strict=True)]
 
 

@@ -46,7 +46,7 @@ def run(arguments: Namespace, console: Console) -> int:
     matched = [match_modalities(header, case) for case in name_channels(files, header, console)]
     one = len(matched) == 1 and not _is_image_folder(arguments.images)
     targets = name_results(arguments.out, matched, one=one)
-    sides = name_sides(arguments, targets, one=one)
+    sides = name_sides(arguments, targets, matched, one=one)
     sizes: dict[str, dict[str, float]] = {}
     told: dict[str, dict[str, Any]] = {}
     hidden: list[int] = []

@@ -90,7 +90,8 @@ def _interval(values: Sequence[float] | np.ndarray, *, sign: bool = False) -> st
 
 def _print_verdict(lines: Sequence[Mapping[str, str]]) -> None:
     cases = [(line["site"], line["case"]) for line in lines]
-    score = np.array([float(line["disagreement"]) for line in lines])
+    # Where nothing was found there is nothing to disagree on, and the verdict keeps it back.
+    score = np.array([float(line["disagreement"] or 1.0) for line in lines])
     poor = np.array([float(line["dice"]) < POOR for line in lines])
     print(
         f"Disagreement as a foreteller of a Dice below {POOR}: {poor.sum()} of {len(poor)} routed segmentations."

@@ -131,3 +131,30 @@ def test_experts_are_read_one_after_the_other(header: ModelHeader, bank_of: Make
     first, second, _ = bank.weights()
     assert first.keys() == second.keys()
     assert not torch.equal(first["head.conv.weight"], second["head.conv.weight"])
+
+
+@pytest.mark.parametrize("change", ["missing", "broadcast"])
+def test_weights_of_another_network_are_refused_when_they_are_read(
+    change: str, header: ModelHeader, bank_of: MakeBank, weights_of: MakeWeights
+) -> None:
+    folder = bank_of(header, "north")
+    weights = weights_of(header)
+    if change == "missing":
+        del weights["head.conv.bias"]
+    else:
+        weights["head.conv.weight"] = torch.zeros(1, 1, 1, 1, 1)
+    save_model(
+        folder / "personal-south.safetensors", weights, replace(header, name="x", sites=(("south", 1),))
+    )
+    with pytest.raises(ModelFileError, match=r"personal-south\.safetensors"):
+        list(read_bank(folder).weights())
+
+
+def test_models_of_several_inputs_must_have_learnt_from_the_same_ones(
+    header: ModelHeader, bank_of: MakeBank, weights_of: MakeWeights
+) -> None:
+    both = replace(header, inputs=(("T1",), ("FLAIR",)), owned=("T1", "FLAIR"))
+    folder = bank_of(both, "north")
+    some = replace(both, name="personal-south", owned=("T1",), sites=(("south", 1),))
+    save_model(folder / "personal-south.safetensors", weights_of(some), some)
+    assert "must share owned" in refusal(folder).message

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from FedSegCore.errors import DataError, StudyError, UsageError
-from FedSegCore.inference.adapt import Adaptation, adapt, unsupervised_loss
+from FedSegCore.inference.adapt import Adaptation, _foreground_of, adapt, spread, unsupervised_loss
 from FedSegCore.inference.bank import Bank, read_bank
 from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.inference.outside import NEED_SEVERAL, WAYS, Answer, serve
+from FedSegCore.inference.routed import mixture
 from FedSegCore.learning.predict import predict
 from FedSegCore.learning.unsupervised import entropy
 from FedSegCore.nets.routing import Routed, norm_parameters
@@ -176,6 +177,53 @@ def test_adapting_lowers_the_entropy_of_the_scan(bank: Bank) -> None:
 
     before = answered("routed", bank, image, settings=replace(settings, router_rate=0.0, learning_rate=0.0))
     assert bits(answered("routed", bank, image, settings=settings)) < bits(before)
+
+
+def test_steps_are_judged_alike_so_that_standing_still_keeps_the_start(bank: Bank) -> None:
+    still = Adaptation(steps=6, patience=6, router_rate=0.0, learning_rate=0.0)
+    net = bank.model(2).net
+    for seed in range(3):
+        found = adapt(net, [(norm_parameters(net), 0.0)], scan((20, 20, 20)), patch=bank.header.plan.patch,
+                      settings=still, generator=seeded(seed))  # fmt: skip
+        assert found.kept == 0 and len(set(found.losses)) == 1
+
+
+def test_windows_cover_a_scan_evenly(bank: Bank) -> None:
+    image, patch = scan((20, 9, 8)), bank.header.plan.patch
+    every = spread(image, patch, most=1000)
+    assert len(every) == (3 * 2 if len(patch) == 3 else 3 * 2 * 8)
+    seen = torch.cat([part.flatten() for part in every])
+    assert torch.isin(image.flatten(), seen).all()
+    assert len(spread(image, patch, most=4)) == 4
+
+
+def test_windows_without_foreground_are_seldom_looked_at(header: ModelHeader, bank_of: MakeBank) -> None:
+    bank = read_bank(bank_of(header, "a", "b"))
+    image = torch.full((1, 24, 24, 24), -9.0)
+    image[:, 9:15, 9:15, 9:15] = scan((6, 6, 6))
+    windows = spread(image, bank.header.plan.patch, most=64)
+    weights = _foreground_of(bank.model(2).net, windows)
+    assert len(windows) == 27 and (weights > 0).all()
+
+
+@pytest.mark.parametrize("way", ["batchnorm", "tent", "routed"])
+def test_a_window_is_answered_whatever_others_share_its_batch(way: str, bank: Bank) -> None:
+    image = scan((20, 20, 20))
+    net = serve(way, bank, QUICK, device=CPU)(image, seeded()).net
+    windows = spread(image, bank.header.plan.patch, most=8)
+    with torch.no_grad():
+        alone = torch.cat([net(window[None]) for window in windows])
+        torch.testing.assert_close(net(windows), alone, rtol=1e-4, atol=1e-4)
+
+
+def test_the_reported_mixture_is_the_one_that_is_used(bank: Bank) -> None:
+    image = scan((20, 20, 20))
+    answer = serve("routed", bank, QUICK, device=CPU)(image, seeded())
+    before = mixture(bank, answer)
+    predict(answer.net, image, patch=bank.header.plan.patch)
+    assert mixture(bank, answer) == before
+    for layer in answer.layers.values():
+        assert layer.last is not None and torch.equal(layer.last.view(-1, 3)[0], layer.held)
 
 
 def test_it_stops_when_the_loss_falls_no_further(bank: Bank) -> None:

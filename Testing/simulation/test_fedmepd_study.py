@@ -194,6 +194,12 @@ def test_what_fedmepd_cannot_work_with_is_refused_in_a_sentence(
     assert told in refused(fedseg("simulate", study, "--out", tmp_path / "out"))
 
 
+def test_a_flow_for_fedmepd_is_refused(tmp_path: Path) -> None:
+    rest = FEW_STEPS.replace("[train]", '[train]\naugment = "flow"')
+    study = study_of(tmp_path, [SERVER, FULL, MONO], head='method = "fedmepd"', rest=rest)
+    assert "trains no flow" in refused(fedseg("simulate", study, "--out", tmp_path / "out"))
+
+
 def test_a_plain_network_for_fedmepd_is_refused(tmp_path: Path) -> None:
     rest = FEW_STEPS.replace("[network]", '[network]\nkind = "unet"')
     study = write_study(tmp_path, [SERVER, FULL, MONO], head='method = "fedmepd"', rest=rest)

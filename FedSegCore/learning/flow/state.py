@@ -87,17 +87,6 @@ def restore(settings: FlowSettings, saved: Weights, *, dims: int, device: torch.
     return players
 
 
-def restore_flow(settings: FlowSettings, saved: Weights) -> StyledFlow:
-    """Of what `save` took only what augmentation needs, on the CPU.
-
-    Raises:
-        FedSegError: a mapping of another kind, or of other settings.
-    """
-    model = StyledFlow(settings, modalities=_channels(saved))
-    algebra.load(model, _part(saved, "model"))
-    return model
-
-
 def _built(
     settings: FlowSettings, *, channels: int, dims: int, seed: int
 ) -> tuple[StyledFlow, Discriminator]:

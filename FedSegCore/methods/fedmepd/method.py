@@ -213,7 +213,7 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
             annotated = {client: _annotated(client, server, net) for client in decoders}
             after = compare(state, after, decoders, layers, patience=schedule.patience, rows=annotated)
         facts = {
-            "personal_filters": personal_share([self._shared(after, one, round) for one in entropies]),
+            "personal_filters": personal_share(self._shared_by_all(after, entropies, round)),
             "anchors_movement": movement(state.anchors, anchors),
             "attention_entropy": sum(entropies.values()) / max(len(entropies), 1),
         }
@@ -309,6 +309,13 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
             name: tensor if name in state.modalities else torch.lerp(tensor, state.weights[name], self.keep)
             for name, tensor in mean.items()
         }
+
+    def _shared_by_all(
+        self, state: FedMEPDServer, present: Iterable[ClientInfo], round: Round
+    ) -> list[dict[str, Tensor]]:
+        """What each site shares that ever took part: one that misses a round keeps its filters."""
+        names = {key.rpartition("/")[0] for key in state.disagreements} | {one.name for one in present}
+        return [self._shared(state, ClientInfo(name, (), (), 0), round) for name in sorted(names)]
 
     def _shared(self, state: FedMEPDServer, client: ClientInfo, round: Round) -> dict[str, Tensor]:
         patience = self.schedule(round.total).patience

@@ -18,7 +18,6 @@ from FedSegCore.learning.flow.couplings import Flow
 from FedSegCore.learning.flow.effective import effective_images
 from FedSegCore.learning.flow.pool import draw_pool
 from FedSegCore.learning.flow.settings import FlowSettings, Mode
-from FedSegCore.learning.flow.state import restore_flow
 from FedSegCore.learning.flow.train import TrainedFlow, train_flow
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors import weights as algebra
@@ -111,14 +110,9 @@ def test_what_is_kept_are_cpu_tensors_with_storage_of_their_own() -> None:
     assert not live & {tensor.data_ptr() for tensor in done.weights.values()}
 
 
-def test_the_flow_for_augmentation_is_restored_from_what_is_kept() -> None:
-    done = trained()
-    assert equal(algebra.of(restore_flow(SMALL, done.weights)), algebra.of(done.model))
-
-
 def test_a_foreign_mapping_is_refused() -> None:
     with pytest.raises(ModelFileError, match="a site's flow"):
-        restore_flow(SMALL, {"encoder.weight": torch.zeros(1)})
+        train_flow(batches(), settings=SMALL, generator=seeded(), saved={"encoder.weight": torch.zeros(1)})
 
 
 def test_intensities_are_standardized_by_the_sites_own_modality() -> None:
