@@ -7,9 +7,7 @@ described by quantiles of z_u and z_m over its foreground; with the similarity k
     k(d, d') = exp(-||d - d'||² / (2 σ²)),    e = exp(entropy of the eigenvalues of K / n)  in 1..n
 
 is the effective number of images (Friedman and Dieng, "The Vendi Score", TMLR 2023): copies do not count. σ is one
-public constant. e alone is sent; descriptors are private. Sites weigh e / Σe with `weighting = "modality"`, n / Σn with
-`"cases"`; mixtures of the two are left out.
-"""
+public"""
 
 from __future__ import annotations
 
