@@ -123,8 +123,9 @@ def _baseline(arms: Sequence[Arm], name: str) -> Arm | None:
 
 def _focus(arms: Sequence[Arm], baseline: Arm | None) -> Arm | None:
     """The last method's global model: a study names its baselines first. Never chosen by its test score."""
-    federated = [arm for arm in arms if arm.model not in ("local", "central") and arm != baseline]
-    for candidates in (federated, [arm for arm in arms if arm != baseline], list(arms)):
+    federated = [arm for arm in arms if arm.model in ("global", "personal") and arm != baseline]
+    outside = [arm for arm in arms if arm.model not in ("local", "central") and arm != baseline]
+    for candidates in (federated, outside, [arm for arm in arms if arm != baseline], list(arms)):
         if candidates:
             last = [arm for arm in candidates if arm.method == candidates[-1].method]
             return next((arm for arm in last if arm.model == "global"), last[0])

@@ -146,6 +146,17 @@ def test_a_pooled_model_of_any_name_is_not_the_focus(whole_report: ReportInputs)
     assert evidence.focus and evidence.focus.method == "fedgin"
 
 
+def test_a_way_of_serving_outside_sites_is_not_the_focus(whole_report: ReportInputs) -> None:
+    adapted = [
+        replace(row, method="fedlast", model=model, owner="")
+        for row in whole_report.scores
+        if row.method == "fedgin"
+        for model in ("tent", "routed")
+    ]
+    evidence = gather(replace(whole_report, scores=[*whole_report.scores, *adapted]))
+    assert evidence.focus and evidence.focus.method == "fedgin"
+
+
 def test_hostile_names_are_shown_and_never_run(
     scores_of: Callable[..., list[Score]], overlay_of: Callable[..., Overlay]
 ) -> None:
