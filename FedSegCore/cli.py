@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from FedSegCore.console import Console
 from FedSegCore.errors import FedSegError, UsageError, nearest
@@ -27,6 +27,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See `{self.prog} --help`.")
+
+
+if TYPE_CHECKING:
+    _Verbs = argparse._SubParsersAction[_Parser]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,10 +104,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fedseg", description="Federated, personalised segmentation of medical images.",
                      epilog=DISCLAIMER)  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    for add in (_demo, _simulate, _check, _train, _segment, _evaluate, _info):
+        add(verbs)
+    return parser
 
+
+def _demo(verbs: _Verbs) -> None:
     demo = _verb(verbs, "demo", "a whole small federation on this machine, on generated images")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR")
 
+
+def _simulate(verbs: _Verbs) -> None:
     simulate = _verb(verbs, "simulate", "run a whole study on this machine")
     simulate.add_argument("study", type=Path, metavar="STUDY.toml")
     simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -112,11 +123,15 @@ def make_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--resume", action="store_true", help="go on in DIR, or start in an empty one")
     simulate.add_argument("--dry-run", action="store_true", help="check study and data, train nothing")
 
+
+def _check(verbs: _Verbs) -> None:
     check = _verb(verbs, "check", "list every problem of a dataset folder")
     check.add_argument("dataset", type=Path, metavar="DATASET_DIR")
     check.add_argument("--study", type=Path, metavar="STUDY.toml")
     check.add_argument("--site", metavar="NAME", help="the site of the study that the dataset is for")
 
+
+def _train(verbs: _Verbs) -> None:
     train = _verb(verbs, "train", "train on one dataset, without a federation")
     train.add_argument("dataset", type=Path, metavar="DATASET_DIR")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -127,6 +142,8 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     train.add_argument("--resume", action="store_true", help="go on in DIR, or start in an empty one")
 
+
+def _segment(verbs: _Verbs) -> None:
     segment = _verb(verbs, "segment", "segment images with a published model")
     segment.add_argument(
         "images",
@@ -152,6 +169,8 @@ def make_parser() -> argparse.ArgumentParser:
                          help="with --route: where the models disagree, in bits")  # fmt: skip
     segment.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
+
+def _evaluate(verbs: _Verbs) -> None:
     evaluate = _verb(verbs, "evaluate", "compare segmentations with references")
     evaluate.add_argument(
         "predictions",
@@ -178,15 +197,16 @@ def make_parser() -> argparse.ArgumentParser:
         "default: as the segmentations say, else none",
     )
 
+
+def _info(verbs: _Verbs) -> None:
     info = _verb(verbs, "info", "what a model, checkpoint, study, dataset or image is")
     info.add_argument("file", type=Path, metavar="FILE")
-    return parser
 
 
 VERBS = ("demo", "simulate", "check", "train", "segment", "evaluate", "info")
 
 
-def _verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, text: str) -> argparse.ArgumentParser:
+def _verb(verbs: _Verbs, name: str, text: str) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         name, help=text, description=text[:1].upper() + text[1:] + ".", epilog=DISCLAIMER
     )

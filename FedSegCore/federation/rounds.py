@@ -44,44 +44,53 @@ def federate(
             message = f"The study goes on under other conditions ({'; '.join(moved)})."
             emit("warning", message=message, fix="The last bits of its numbers may differ; nothing to do.")
     for number in range(done + 1, rounds + 1):
-        round, started = Round(number, rounds), time.monotonic()
-        spool = store.spool(method.update_type, number)
-        line: dict[str, Any] = {
-            "round": number,
-            "total": rounds,
-            "sites": {},
-            "left_out": {},
-            "bytes_down": 0,
-        }
-        try:
-            for client, update, data in _replies(method, state, transport, round, line, emit):
-                spool.add(client.name, data)
-                line["sites"][client.name].update(loss=update.loss, dice=dict(update.dice))
-            _finish(line, clients)
-            if len(spool.names) < min_sites:
-                line["seconds"] = round_seconds(time.monotonic() - started)
-                store.log_stopped({**_named(store.facts), **line})
-                got = f"Round {number}: {len(spool.names)} of {len(clients)} sites gave a usable update"
-                raise _too_few(got, min_sites, line["left_out"])
-            infos = {client.name: client for client in clients}
-            updates = ((infos[name], update) for name, update in spool)
-            state = method.aggregate(state, updates, server, round)
-        finally:
-            spool.close()
-        if facts := dict(method.facts(state)):
-            line["facts"] = facts
-        line["seconds"] = round_seconds(time.monotonic() - started)
-        store.save(state, number, {**_named(store.facts), **line})
-        emit(
-            "round",
-            number=number,
-            total=rounds,
-            loss=line["loss"],
-            dice=line["dice"],
-            seconds=line["seconds"],
-        )
+        state = _one_round(method, state, Round(number, rounds), server, transport, store, min_sites, emit)
     if remark := method.remark(state):
         emit("warning", message=remark, fix="Look at rounds.jsonl; run more rounds, or give other options.")
+    return state
+
+
+def _one_round(
+    method: Method,
+    state: Any,
+    round: Round,
+    server: Site,
+    transport: Transport,
+    store: ServerStore,
+    min_sites: int,
+    emit: Emit,
+) -> Any:
+    """The server's state after a round, saved and logged."""
+    number, clients, started = round.number, transport.clients(), time.monotonic()
+    spool = store.spool(method.update_type, number)
+    line: dict[str, Any] = {
+        "round": number,
+        "total": round.total,
+        "sites": {},
+        "left_out": {},
+        "bytes_down": 0,
+    }
+    try:
+        for client, update, data in _replies(method, state, transport, round, line, emit):
+            spool.add(client.name, data)
+            line["sites"][client.name].update(loss=update.loss, dice=dict(update.dice))
+        _finish(line, clients)
+        if len(spool.names) < min_sites:
+            line["seconds"] = round_seconds(time.monotonic() - started)
+            store.log_stopped({**_named(store.facts), **line})
+            got = f"Round {number}: {len(spool.names)} of {len(clients)} sites gave a usable update"
+            raise _too_few(got, min_sites, line["left_out"])
+        infos = {client.name: client for client in clients}
+        updates = ((infos[name], update) for name, update in spool)
+        state = method.aggregate(state, updates, server, round)
+    finally:
+        spool.close()
+    if facts := dict(method.facts(state)):
+        line["facts"] = facts
+    line["seconds"] = round_seconds(time.monotonic() - started)
+    store.save(state, number, {**_named(store.facts), **line})
+    told = {key: line[key] for key in ("loss", "dice", "seconds")}
+    emit("round", number=number, total=round.total, **told)
     return state
 
 
