@@ -43,7 +43,8 @@ class Adaptation:
         steps: optimizer steps a scan at most.
         patience: steps without a lower loss after which it stops.
         learning_rate: Adam's, of the norm layers; the paper's, for hundreds of steps.
-        router_rate: Adam's, of the routers, which have a few steps to leave their start.
+        router_rate: Adam's, of the routers, which have a few steps to leave their start. At the paper's 1e-3, which
+            is for hundreds of steps, they stay there.
         entropy, consistency, shape: weights of the three losses.
         noise: strength of the noise on the turned image, in spreads of each channel.
         dropout: of the routers' hidden features.
@@ -53,10 +54,10 @@ class Adaptation:
 
     gate: Gate = "softmax"
     granularity: Granularity = "batch"
-    steps: int = 10
-    patience: int = 5
+    steps: int = 5
+    patience: int = 3
     learning_rate: float = 1e-3
-    router_rate: float = 1e-2
+    router_rate: float = 0.05
     entropy: float = 10.0
     consistency: float = 0.1
     shape: float = 0.05
