@@ -16,7 +16,7 @@ from typing import Any, Literal
 from FedSegCore.errors import StudyError, nearest
 from FedSegCore.idle import refuse_idle, refuse_unknown_baseline, refuse_unserved
 from FedSegCore.inference.adapt import Adaptation
-from FedSegCore.inference.outside import WAYS
+from FedSegCore.inference.outside import FITTED, WAYS
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import method_names, named
 from FedSegCore.nets.unet import Network
@@ -126,7 +126,19 @@ def read_study(path: Path) -> Study:
         raise StudyError(f"{path} is not valid TOML: {error}.", "Correct the file there.") from None
     study = parse_study(raw, path.parent)
     refuse_idle(study.methods, study.method_options, norm=study.network.norm, training=study.train)
+    _refuse_idle_routing(study)
     return study
+
+
+def _refuse_idle_routing(study: Study) -> None:
+    """A `[routing]` table is of use where scans are routed, or served by what routing is compared with."""
+    entries = [named(name, study.method_options) for name in study.methods]
+    ways = {way for entry in entries for way in study.outside_models or entry.outside}
+    if study.routing != Adaptation() and not ways & FITTED:
+        raise StudyError(
+            "[routing] changes nothing: no outside site is routed, served by TENT or by a single model.",
+            'Add outside_models = ["global", "routed"], or take the table out.',
+        )
 
 
 def parse_study(raw: Mapping[str, Any], folder: Path) -> Study:

@@ -438,3 +438,14 @@ def test_a_study_that_goes_on_from_a_model_of_overlapping_structures_keeps_them_
     )
     assert read_setting(study, like=model).overlapping
     assert not read_setting(study, like=replace(model, overlapping=False)).overlapping
+
+
+@pytest.mark.parametrize(("head", "used"), [('method = "fedavg"', False), ('method = "iopfl"', True)])
+def test_a_routing_table_without_anything_to_route_is_refused(head: str, used: bool, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(f'name = "x"\n{head}\n[routing]\nsteps = 9\n[[site]]\nname = "a"\ndata = "a"\n')
+    if used:
+        assert read_study(path).routing.steps == 9
+    else:
+        with pytest.raises(StudyError, match=r"\[routing\] changes nothing"):
+            read_study(path)

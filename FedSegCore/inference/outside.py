@@ -160,6 +160,8 @@ WAYS: Final[Mapping[str, Way]] = MappingProxyType(
     }
 )
 
+FITTED: Final = frozenset({"single", "tent", "routed"})
+"""The ways that heed the settings of adaptation."""
 NEED_GLOBAL: Final = frozenset({"global", "batchnorm", "tent"})
 """The ways that need the global model."""
 NEED_SEVERAL: Final = frozenset({"single", "uniform", "ensemble", "routed"})

@@ -12,7 +12,8 @@ import pytest
 from FedSegCore.tensors.header import read_header, tensor_shapes
 from Testing.command import FEW_STEPS, SmallSite, fedseg, refused, write_study
 
-ONE_ROUND = FEW_STEPS.replace("rounds = 2", "rounds = 1") + "\n[routing]\nsteps = 1\n"
+ONE_ROUND = FEW_STEPS.replace("rounds = 2", "rounds = 1")
+QUICKLY = "\n[routing]\nsteps = 1\n"
 AUGMENTED = ONE_ROUND.replace("[train]", '[train]\naugment = "gin"')
 SLICES = AUGMENTED.replace("patch = [8, 8, 8]", "dims = 2\npatch = [8, 8]")
 GIVES: dict[str, Any] = {"publish_personal": True}
@@ -55,7 +56,7 @@ def test_gin_with_fedbn_keeps_norms_at_the_sites(rest: str, tmp_path: Path) -> N
 
 
 def test_gin_with_iopfl_serves_an_unseen_site(tmp_path: Path) -> None:
-    out = run(tmp_path, [CT, MR, FAR], head='method = "iopfl"', rest=AUGMENTED)
+    out = run(tmp_path, [CT, MR, FAR], head='method = "iopfl"', rest=AUGMENTED + QUICKLY)
     assert "routed" in {row["model"] for row in rows(out, "far")}
 
 
@@ -64,7 +65,7 @@ def test_partial_labels_other_scanners_personal_models_and_an_unseen_site_in_one
     form: str, tmp_path: Path
 ) -> None:
     head = 'method = "segviz"\noutside_models = ["routed", "ensemble", "uniform"]'
-    rest = AUGMENTED + options(form=form, personal=0.1)
+    rest = AUGMENTED + QUICKLY + options(form=form, personal=0.1)
     out = run(tmp_path, [LIVER, KIDNEY, FAR], head=head, rest=rest)
     found = {(row["model"], row["label"]) for row in rows(out, "far")}
     assert {
