@@ -81,6 +81,11 @@ _TRACEBACK = "FEDSEG_TRACEBACK"
 def _unforeseen(error: Exception) -> tuple[str, str]:
     """Message and fix for what no code expected: too little memory, or a bug."""
     told = f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"FedSeg lacks the Python package {error.name}.",
+            "Install FedSeg with what it needs: pip install -c constraints.txt -e . in its folder.",
+        )
     if isinstance(error, MemoryError) or "memory" in str(error).lower():
         return (
             f"Memory ran out ({told}).",

@@ -193,3 +193,14 @@ def test_letters_that_the_terminal_lacks_are_no_reason_to_fail(finished: Finishe
             env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
         )  # fmt: skip
         assert ran.returncode == 0 and "Leber" in ran.stdout, ran.stderr
+
+
+def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("FedSegCore.cli.importlib.import_module", missing)
+    outcome = fedseg("segment", "scan.nii.gz", "--model", "m.safetensors", "-o", "out.nii.gz")
+    assert (
+        outcome.code == 1 and "lacks the Python package torch" in outcome.err and "pip install" in outcome.err
+    )

@@ -1,0 +1,115 @@
+"""How the `fedseg` command is found, and the words that it is called with."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from FedSegLib.events import Message
+from FedSegLib.translation import tr as _
+
+
+class CommandNotFound(Exception):
+    """There is no `fedseg` to call.
+
+    Args:
+        message: why, and what to do.
+    """
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(f"{message.text} {message.fix}")
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Command:
+    """A way to call `fedseg`.
+
+    Args:
+        words: the program and what stands before the verb.
+        coreFolder: the folder that holds FedSegCore, where the program is an interpreter that may not have it.
+    """
+
+    words: tuple[str, ...]
+    coreFolder: Path | None = None
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """The variables of the process.
+
+        Args:
+            base: those of the time before Slicer started, whose own libraries are not for other interpreters.
+        """
+        changed = dict(base)
+        changed["PYTHONUTF8"] = "1"
+        if self.coreFolder is not None:
+            changed["PYTHONPATH"] = str(self.coreFolder)
+        return changed
+
+
+def findCommand(told: str, environment: Mapping[str, str]) -> Command:
+    """What the user told, else `fedseg` on the path, else Slicer's own Python with the FedSegCore beside the module.
+
+    Args:
+        told: a `fedseg` program or a Python interpreter; empty: neither.
+        environment: where the path is looked up.
+
+    Raises:
+        CommandNotFound: nothing of this is there.
+    """
+    path = environment.get("PATH")
+    if told:
+        program = shutil.which(told, path=path)
+        if program is None:
+            raise CommandNotFound(
+                Message(
+                    _("There is no program {program}.").format(program=told),
+                    _("Choose another one under Advanced, or leave the field empty."),
+                )
+            )
+        return (
+            _interpreter(program) if Path(program).stem.lower().startswith("python") else Command((program,))
+        )
+    program = shutil.which("fedseg", path=path)
+    if program is not None:
+        return Command((program,))
+    program = shutil.which("PythonSlicer")
+    if program is not None and coreFolder() is not None:
+        return _interpreter(program)
+    raise CommandNotFound(
+        Message(
+            _("The fedseg command was not found."),
+            _("Install FedSeg, or choose under Advanced the fedseg program or the Python that has it."),
+        )
+    )
+
+
+def coreFolder() -> Path | None:
+    """The folder that holds FedSegCore: beside the installed module, or the checkout that the module is part of."""
+    for folder in Path(__file__).resolve().parents[1:5]:
+        if (folder / "FedSegCore" / "__main__.py").is_file():
+            return folder
+    return None
+
+
+def _interpreter(program: str) -> Command:
+    return Command((program, "-m", "FedSegCore"), coreFolder())
+
+
+def segmentWords(image: Path, modality: str, model: Path, out: Path, disagreement: Path) -> list[str]:
+    """`fedseg segment` of one image.
+
+    Args:
+        model: a model file, or a folder of models that are mixed for this image.
+        disagreement: where a mixture's map goes; one model has none.
+    """
+    words = ["segment", "--json", "--image", f"{modality}={image}", "-o", str(out)]
+    if model.is_dir():
+        return [*words, "--route", str(model), "--disagreement", str(disagreement)]
+    return [*words, "--model", str(model)]
+
+
+def infoWords(file: Path) -> list[str]:
+    """`fedseg info` of one file."""
+    return ["info", "--json", str(file)]

@@ -1,0 +1,106 @@
+"""What the `fedseg` command tells with `--json`: one JSON object a line on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+_KEPT_LINES = 200
+
+
+@dataclass(frozen=True)
+class Message:
+    """A warning or an error: what is wrong, and what to do about it."""
+
+    text: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is.
+
+    Args:
+        value: 0 to 1.
+        secondsLeft: None where nobody knows.
+    """
+
+    stage: str
+    value: float
+    secondsLeft: float | None
+
+
+@dataclass
+class Story:
+    """All that one run of the command has told so far.
+
+    Args:
+        result: the fields of the result event; None before it, and for ever where the run failed.
+        foreign: the last lines that are no events: what a library printed, a line that was cut off.
+    """
+
+    progress: Progress | None = None
+    warnings: list[Message] = field(default_factory=list)
+    result: dict[str, Any] | None = None
+    error: Message | None = None
+    foreign: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
+    _rest: bytes = b""
+
+    def take(self, data: bytes) -> None:
+        """Take in the next piece of stdout, wherever it was cut."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._takeLine(line)
+
+    def close(self) -> None:
+        """Take in a last line that nothing ended."""
+        self.take(b"\n")
+
+    def _takeLine(self, line: bytes) -> None:
+        text = line.decode("utf-8", errors="replace").strip()
+        if not text:
+            return
+        try:
+            event = json.loads(text)
+            take = _TAKERS.get(event["event"], _ignore)
+            take(self, event)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self.foreign.append(text)
+
+
+def _takeProgress(story: Story, event: dict[str, Any]) -> None:
+    left = event.get("eta_s")
+    value = min(max(float(event["value"]), 0.0), 1.0)
+    story.progress = Progress(str(event["stage"]), value, None if left is None else float(left))
+
+
+def _takeWarning(story: Story, event: dict[str, Any]) -> None:
+    story.warnings.append(_message(event))
+
+
+def _takeError(story: Story, event: dict[str, Any]) -> None:
+    story.error = _message(event)
+
+
+def _takeResult(story: Story, event: dict[str, Any]) -> None:
+    if not isinstance(event["summary"], dict):
+        raise TypeError("a result's summary is an object")
+    story.result = {key: value for key, value in event.items() if key != "event"}
+
+
+def _ignore(story: Story, event: dict[str, Any]) -> None:
+    """Events of other verbs, and of commands younger than this module."""
+
+
+def _message(event: dict[str, Any]) -> Message:
+    return Message(str(event["message"]), str(event.get("fix") or ""))
+
+
+_TAKERS = {
+    "progress": _takeProgress,
+    "warning": _takeWarning,
+    "error": _takeError,
+    "result": _takeResult,
+}

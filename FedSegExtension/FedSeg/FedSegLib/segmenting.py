@@ -1,0 +1,125 @@
+"""The segmentation of one volume: exported, segmented by the command, loaded again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from FedSegLib.command import Command, segmentWords
+from FedSegLib.events import Message
+from FedSegLib.job import DONE, FAILED, RUNNING, Job
+from FedSegLib.translation import tr as _
+
+STATUS, MODEL, MIXTURE, VERDICT = "FedSeg.status", "FedSeg.model", "FedSeg.mixture", "FedSeg.verdict"
+"""Attributes of a segmentation node, saved with the scene."""
+UNREVIEWED = "unreviewed"
+"""The status of every new result; no program sets another one."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What routing tells of a scan.
+
+    Args:
+        sentence: how much it is like which site.
+        abstain: whether to keep the segmentation back; None where nobody knows.
+        reason: why.
+    """
+
+    sentence: str
+    abstain: bool | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """The loaded result.
+
+    Args:
+        disagreement: the volume node of where the models disagree; None with one model.
+        warnings: what the command warned of, but for what the mixture says.
+    """
+
+    segmentation: Any
+    disagreement: Any
+    mixture: Mixture | None
+    warnings: list[Message]
+
+
+class SegmentationRun:
+    """A running segmentation. Its owner polls it, loads its result once it is done, and closes it in any case.
+
+    Args:
+        scene: `FedSegLib.scene`, or what stands in for it.
+        volume: the volume node; may be deleted while the command runs.
+        model: a model file, or a folder of models to be mixed.
+        environment: variables of the time before Slicer started.
+    """
+
+    def __init__(
+        self, scene, volume, model: Path, modality: str, *, command: Command, environment: Mapping[str, str]
+    ) -> None:
+        self._scene = scene
+        self._volumeId = volume.GetID()
+        self._model = model
+        # Names of patients and files stay out of what the command is told, and so out of its messages.
+        self._folder = Path(tempfile.mkdtemp(prefix="FedSeg-"))
+        self._out = self._folder / "segmentation.seg.nrrd"
+        self._disagreement = self._folder / "disagreement.nrrd"
+        image = self._folder / "image.nrrd"
+        try:
+            scene.exportVolume(volume, image)
+            words = segmentWords(image, modality, model, self._out, self._disagreement)
+            self.job = Job(command, words, folder=self._folder, environment=environment)
+        except BaseException:
+            shutil.rmtree(str(self._folder), ignore_errors=True)
+            raise
+
+    @property
+    def error(self) -> Message | None:
+        """Why it failed."""
+        return self.job.story.error if self.job.state == FAILED else None
+
+    def load(self) -> Segmented:
+        """The result as nodes of the scene, each with the status that nobody has looked at it.
+
+        Raises:
+            LookupError: the volume is no longer in the scene.
+        """
+        if self.job.state != DONE:
+            raise ValueError(f"only a finished segmentation can be loaded, this one is {self.job.state}")
+        volume = self._scene.findNode(self._volumeId)
+        if volume is None:
+            raise LookupError(_("The volume was removed while it was segmented; its result was discarded."))
+        mixture = _mixture(self.job.story.result["summary"])
+        segmentation = self._scene.loadSegmentation(self._out, volume, self._attributes(mixture))
+        disagreement = None
+        if mixture is not None:
+            disagreement = self._scene.loadDisagreement(self._disagreement, volume)
+        reason = mixture.reason if mixture is not None else None
+        warnings = [w for w in self.job.story.warnings if reason is None or not w.text.endswith(reason)]
+        return Segmented(segmentation, disagreement, mixture, warnings)
+
+    def _attributes(self, mixture: Mixture | None) -> dict[str, str]:
+        attributes = {STATUS: UNREVIEWED, MODEL: self._model.name}
+        if mixture is not None:
+            verdict = {True: "abstain", False: "agree", None: "unknown"}[mixture.abstain]
+            attributes.update({MIXTURE: mixture.sentence, VERDICT: f"{verdict}: {mixture.reason}"})
+        return attributes
+
+    def close(self) -> None:
+        """End the command if it runs, and remove everything that it wrote."""
+        if self.job.state == RUNNING:
+            self.job.kill()
+        shutil.rmtree(str(self._folder), ignore_errors=True)
+
+
+def _mixture(summary: Mapping[str, Any]) -> Mixture | None:
+    """What the one case's routing told; None where one model was used."""
+    for told in summary.get("routing", {}).values():
+        return Mixture(str(told["sentence"]), told["abstain"], str(told["reason"]))
+    return None

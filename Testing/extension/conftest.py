@@ -1,0 +1,47 @@
+"""The fake command and Slicer's stand-in for the extension's tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from Testing.extension.standins import Slicer
+from Testing.inference.conftest import bank_of, header, weights_of
+
+__all__ = ["bank_of", "header", "weights_of"]  # fixtures of models that learnt nothing
+
+FAKE = Path(__file__).parent / "fake_fedseg.py"
+
+
+@pytest.fixture
+def fake_fedseg(tmp_path: Path) -> Path:
+    """An executable that behaves as FAKE_FEDSEG says."""
+    if os.name == "nt":
+        pytest.skip("the fake command is a shell script")
+    path = tmp_path / "bin" / "fedseg"
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{FAKE}" "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made, to see what is left in it."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def slicer_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slicer]:
+    """Stand-ins for `slicer`, `qt` and `vtk`, and the module loaded over them."""
+    app = Slicer(monkeypatch)
+    yield app
+    app.close()
