@@ -51,10 +51,9 @@ class Setting:
         chosen = (data for data in self.sites if data.site.role == role)
         return tuple(sorted(chosen, key=lambda data: data.site.name))
 
-    @property
-    def member_modalities(self) -> tuple[str, ...]:
-        """What the members train with, in the order of the inputs; those of an outside site are not among it."""
-        owned = [name for data in self.with_role("member") for name in data.modalities]
+    def modalities_of(self, sites: Iterable[SiteData]) -> tuple[str, ...]:
+        """What some sites train with, in the order of the inputs."""
+        owned = [name for data in sites for name in data.modalities]
         inputs = [name for choices in self.inputs for name in choices if name in owned]
         return tuple(dict.fromkeys([*inputs, *owned]))
 

@@ -67,15 +67,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def write(path: Path, layers: Sequence[Volume], metadata: Mapping[str, str]) -> None:
     """Writes a volume with its grid in LPS, compressed; several layers become a 4-D NRRD, layers first."""
-    volume = layers[0]
-    affine = _LPS_TO_RAS @ volume.affine
-    spacing = np.array(volume.spacing_mm)
     stacked = np.stack([layer.array.transpose(2, 1, 0) for layer in layers], axis=-1)
     several = len(layers) > 1
     image = sitk.GetImageFromArray(np.ascontiguousarray(stacked if several else stacked[..., 0]), several)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    _place(image, layers[0])
     for key, value in metadata.items():
         image.SetMetaData(key, value)
     with _quiet():
@@ -94,12 +89,17 @@ def resample(volume: Volume, like: Volume) -> np.ndarray:
 
 
 def _image(volume: Volume) -> Any:
-    affine, spacing = _LPS_TO_RAS @ volume.affine, np.array(volume.spacing_mm)
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))
+    _place(image, volume)
+    return image
+
+
+def _place(image: Any, volume: Volume) -> None:
+    """Give an image a volume's grid, in LPS."""
+    affine, spacing = _LPS_TO_RAS @ volume.affine, np.array(volume.spacing_mm)
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(affine[:3, 3].tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    return image
 
 
 def _call_layers_a_list(path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from FedSegCore.errors import UpdateError
+from FedSegCore.federation.method import ClientInfo, Measured, Round
 from FedSegCore.tensors.weights import Weights
 
 _FIX = "Use the same study file and FedSeg version at both ends, and look at the data and learning rate."
@@ -39,3 +42,26 @@ def check_names(expected: Weights, sent: Weights, *, site: str, round_number: in
     for name in sorted(expected.keys() ^ sent.keys()):
         what = "not sent" if name in expected else "sent but not asked for"
         raise UpdateError(f'"{name}" was {what}.', _FIX, site=site, round_number=round_number)
+
+
+def check_measured(update: Measured, client: ClientInfo, round: Round) -> None:
+    """Refuse a loss that is no number, and Dice of other structures than the site's or beyond 0 to 1.
+
+    Raises:
+        UpdateError: names the first value at fault.
+    """
+    for label, dice in update.dice.items():
+        if label not in client.labels or not 0 <= dice <= 1:
+            raise UpdateError(
+                f'its validation Dice of "{label}" is {dice}.',
+                "Use the same study file and FedSeg version at this site.",
+                site=client.name,
+                round_number=round.number,
+            )
+    if not math.isfinite(update.loss):
+        raise UpdateError(
+            f"its training loss is {update.loss}.",
+            "Lower the learning rate, or look for broken images at this site.",
+            site=client.name,
+            round_number=round.number,
+        )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, final
 
 from FedSegCore.errors import InputError, StorageError
-from FedSegCore.tensors.header import KEY
+from FedSegCore.tensors.header import KEY, index_of
 
 if sys.platform == "win32":
     import msvcrt
@@ -46,8 +46,7 @@ class Ledger:
 
 def ledger_line(data: bytes, *, site: str, round_number: int, kind: str) -> dict[str, Any]:
     """What a message holds, in names, shapes and numbers: read from its bytes, not from what was meant."""
-    length = int.from_bytes(data[:8], "little")
-    index = json.loads(data[8 : 8 + length])
+    index = index_of(data)
     header = json.loads(index.pop("__metadata__")[KEY])
     return {
         "round": round_number,

@@ -71,6 +71,11 @@ class Round:
     number: int
     total: int
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """Which part of the study's schedule the round is, as progress from and to."""
+        return (self.number - 1) / self.total, self.number / self.total
+
 
 @dataclass(frozen=True, eq=False)
 class Site:

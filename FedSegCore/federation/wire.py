@@ -18,7 +18,7 @@ from torch import Tensor
 
 from FedSegCore.errors import ModelFileError
 from FedSegCore.tensors import tensorfile
-from FedSegCore.tensors.header import KEY
+from FedSegCore.tensors.header import KEY, index_of
 
 Message = TypeVar("Message")
 
@@ -76,8 +76,7 @@ def decode_with_header(
 def type_of(data: bytes) -> str:
     """The type that a message says it is, unchecked; "" where it says nothing."""
     try:
-        index = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return str(json.loads(index["__metadata__"][KEY])["type"])
+        return str(json.loads(index_of(data)["__metadata__"][KEY])["type"])
     except (ValueError, KeyError, TypeError):
         return ""
 

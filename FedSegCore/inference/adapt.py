@@ -26,7 +26,7 @@ from FedSegCore.nets.routing import Gate, Granularity, Router, set_views
 
 _MOST: Final = 64
 """Windows of a scan that adaptation draws from."""
-_TOGETHER: Final = 8
+TOGETHER: Final = 8
 """Windows that go through the network at once where no gradient is wanted."""
 _LEAST: Final = 1e-4
 """What a window without any foreground weighs."""
@@ -191,7 +191,7 @@ def _foreground_of(net: nn.Module, windows: Tensor) -> Tensor:
     """How much foreground the network finds in each window, on the CPU; no window comes to nothing."""
     if len(windows) == 1:
         return torch.ones(1)
-    found = [unsupervised.foreground(net(part)).flatten(1).mean(1) for part in windows.split(_TOGETHER)]
+    found = [unsupervised.foreground(net(part)).flatten(1).mean(1) for part in windows.split(TOGETHER)]
     return torch.cat(found).double().cpu() + _LEAST
 
 

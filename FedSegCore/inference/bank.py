@@ -12,8 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from FedSegCore.errors import ModelFileError, UsageError
-from FedSegCore.inference.modelfile import Model, ModelHeader, assemble
-from FedSegCore.nets.unet import build
+from FedSegCore.inference.modelfile import Model, ModelHeader, assemble, blank_net
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors.header import read_header
 from FedSegCore.tensors.weights import Weights
@@ -99,9 +98,7 @@ class Bank:
 
     def net(self) -> nn.Module:
         """A network of the experts' architecture, with weights of nobody."""
-        header = self.header
-        return build(header.network, dims=header.plan.dims, in_channels=len(header.inputs),
-                     out_channels=len(header.labels), generator=torch.Generator())  # fmt: skip
+        return blank_net(self.header)
 
     def weights(self) -> Iterator[Weights]:
         """The experts' weights, one after the other.

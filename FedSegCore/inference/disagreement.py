@@ -12,7 +12,7 @@ from torch import Tensor
 
 from FedSegCore.inference.bank import Bank
 from FedSegCore.learning.losses import decode
-from FedSegCore.learning.predict import predict
+from FedSegCore.learning.predict import overlap, predict
 
 
 @final
@@ -53,11 +53,12 @@ def disagree(
     for place, known in enumerate(knows):
         probabilities = predict(bank.model(place, device).net, image, patch=header.plan.patch)
         own = _decoded(probabilities, known, overlapping=header.overlapping)
+        dices = overlap(truth, own)
         for label in (known & compared).nonzero().flatten().tolist():
             sums[label] += probabilities[label]
             entropies[label] += _entropy(probabilities[label])
-            if truth[label].any() or own[label].any():
-                apart.append(1.0 - _dice(truth[label], own[label]))
+            if not dices[label].isnan():
+                apart.append(1.0 - float(dices[label]))
     where = torch.zeros(answer.shape[1:])
     for label in compared.nonzero().flatten().tolist():
         number = int(knows[:, label].sum())
@@ -75,7 +76,3 @@ def _entropy(probability: Tensor) -> Tensor:
     """Of a yes or no, in bits."""
     nats: Tensor = torch.special.entr(probability) + torch.special.entr(1.0 - probability)
     return nats / math.log(2)
-
-
-def _dice(first: Tensor, second: Tensor) -> float:
-    return 2.0 * int((first & second).sum()) / (int(first.sum()) + int(second.sum()))

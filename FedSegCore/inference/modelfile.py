@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from FedSegCore.data.plan import Plan
 from FedSegCore.errors import FedSegError, ModelFileError
 from FedSegCore.nets.merged import MergedNet
-from FedSegCore.nets.multiencoder import MultiEncoderNet, see, usable
+from FedSegCore.nets.multiencoder import MultiEncoderNet, see, usable_keys
 from FedSegCore.nets.unet import Network, build
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors import weights as algebra
@@ -162,8 +162,9 @@ def _member_weights(weights: Weights, place: int) -> dict[str, Tensor]:
     return {**{name: t for name, t in weights.items() if not name.startswith("members/")}, **own}
 
 
-def _net(header: ModelHeader, weights: Weights, source: str) -> nn.Module:
-    net = build(
+def blank_net(header: ModelHeader) -> nn.Module:
+    """A network of a header's architecture, with weights of nobody."""
+    return build(
         header.network,
         dims=header.plan.dims,
         in_channels=len(header.inputs),
@@ -171,8 +172,12 @@ def _net(header: ModelHeader, weights: Weights, source: str) -> nn.Module:
         generator=torch.Generator(),
         modalities=[choices[0] for choices in header.inputs],
     )
+
+
+def _net(header: ModelHeader, weights: Weights, source: str) -> nn.Module:
+    net = blank_net(header)
     see(net, header.owned)
-    if usable(net, header.owned).keys() != weights.keys():
+    if usable_keys(net, header.owned) != weights.keys():
         raise ModelFileError(f"{source} does not hold the weights of its network.", "Fetch the file again.")
     try:
         algebra.load(net, weights)

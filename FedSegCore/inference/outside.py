@@ -1,6 +1,6 @@
 """What a hospital outside the federation may do with a bank: routing, and what it has to beat.
 
-Each way is one function from a bank to a `Server` of scans: given a prepared, unlabelled scan it answers with the
+Each way is one function from a bank to a `Serve` of scans: given a prepared, unlabelled scan it answers with the
 network for it. Whether a network was fitted to the scan or only chosen is the way's affair.
 
     global      the federation's own model
@@ -24,14 +24,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from FedSegCore.errors import UsageError
-from FedSegCore.inference.adapt import Adaptation, adapt, spread, unsupervised_loss
+from FedSegCore.inference.adapt import TOGETHER, Adaptation, adapt, spread, unsupervised_loss
 from FedSegCore.inference.bank import Bank
 from FedSegCore.nets.merged import MergedNet
 from FedSegCore.nets.routing import Routed, norm_parameters, release, route, settle, use_batch_statistics
 
 _LOOKED_AT: Final = 32
-_TOGETHER: Final = 8
-"""Windows that go through the network at once."""
+"""Windows that a scan's gates and statistics are taken from."""
 
 
 @final
@@ -55,7 +54,7 @@ def serve(way: str, bank: Bank, settings: Adaptation, *, device: torch.device) -
     """One of the ways, ready to be asked about scans; the bank itself never changes.
 
     Raises:
-        UsageError: an unknown way, or one that needs a global model where the bank has none.
+        UsageError: a way that needs a global model where the bank has none.
     """
     return WAYS[way](bank, settings, device)
 
@@ -172,8 +171,7 @@ def _settle(net: nn.Module, bank: Bank, image: Tensor) -> None:
     """Gates and batch statistics of the scan, from at most `_LOOKED_AT` windows spread over it."""
     windows = spread(image, bank.header.plan.patch, most=_LOOKED_AT)
     device = next(net.parameters()).device
-    release(net)
-    settle(net, (part.to(device) for part in windows.split(_TOGETHER)))
+    settle(net, (part.to(device) for part in windows.split(TOGETHER)))
 
 
 def _base(bank: Bank) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
@@ -58,14 +58,20 @@ def validate(
     for case in cases:
         truth = case.target.bool()
         found = predict(model, case.image, patch=patch, precision=precision) > 0.5
-        both = (truth & found).flatten(1).sum(1)
-        size = truth.flatten(1).sum(1) + found.flatten(1).sum(1)
-        counts = case.annotated & (size > 0)
-        sums[0] += torch.where(counts, 2 * both / size.clamp(min=1), 0)
+        dices = overlap(found, truth)
+        counts = case.annotated & ~dices.isnan()
+        sums[0] += torch.where(counts, dices, 0)
         sums[1] += counts
     return {
         label: float(total / number) for label, total, number in zip(labels, *sums, strict=True) if number > 0
     }
+
+
+def overlap(found: Bool[Tensor, "l *s"], truth: Bool[Tensor, "l *s"]) -> Float[Tensor, " l"]:
+    """The Dice of each structure; nan where neither has any of it."""
+    both = (truth & found).flatten(1).sum(1)
+    size = truth.flatten(1).sum(1) + found.flatten(1).sum(1)
+    return torch.where(size > 0, 2 * both / size.clamp(min=1), torch.nan)
 
 
 def _windows(model: nn.Module, images: Tensor, patch: Sequence[int]) -> Tensor:

@@ -22,7 +22,6 @@ Li et al., Ditto: Fair and Robust Federated Learning Through Personalization, IC
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, final
@@ -31,14 +30,14 @@ import torch
 from torch import Tensor, nn
 
 from FedSegCore.errors import StudyError, UpdateError
-from FedSegCore.federation.checks import check_names, check_weights
+from FedSegCore.federation.checks import check_measured, check_names, check_weights
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
 from FedSegCore.learning.flow.style import StyledFlow
 from FedSegCore.learning.norms import recalibrate_norms
 from FedSegCore.learning.penalty import distance_penalty
 from FedSegCore.learning.train import Penalty, train
 from FedSegCore.methods import ingredients
-from FedSegCore.nets.multiencoder import usable
+from FedSegCore.nets.multiencoder import usable_keys
 from FedSegCore.nets.parts import part_of, private_keys
 from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Share, Weights
@@ -171,21 +170,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
     ) -> None:
         """Names, shapes and types as in the server's weights, finite values, Dice of the site's structures."""
         check_weights(state.weights, update.weights, site=client.name, round_number=round.number)
-        for label, dice in update.dice.items():
-            if label not in client.labels or not 0 <= dice <= 1:
-                raise UpdateError(
-                    f'its validation Dice of "{label}" is {dice}.',
-                    "Use the same study file and FedSeg version at this site.",
-                    site=client.name,
-                    round_number=round.number,
-                )
-        if not math.isfinite(update.loss):
-            raise UpdateError(
-                f"its training loss is {update.loss}.",
-                "Lower the learning rate, or look for broken images at this site.",
-                site=client.name,
-                round_number=round.number,
-            )
+        check_measured(update, client, round)
         self._check_scalars(update, client, round)
 
     def _check_scalars(self, update: AveragingUpdate, client: ClientInfo, round: Round) -> None:
@@ -220,7 +205,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         """A whole model where a personal one is offered, the private parts where the method asks for them."""
         whole = server.model.state_dict()
         if offer.personal:
-            own = usable(server.model, client.modalities)
+            own = algebra.select(whole, usable_keys(server.model, client.modalities))
             check_weights(own, offer.personal, site=client.name, round_number=round.number)
         if self.publish_private or offer.private:
             wanted = self._private(whole, server.model) if self.publish_private else {}
@@ -243,8 +228,8 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         if members:
             published["global"] = Published({**state.weights, **members}, tuple(infos))
         elif len(state.weights) == len(server.model.state_dict()):
-            algebra.load(server.model, state.weights)
-            published["global"] = Published(usable(server.model, server.info.modalities))
+            keys = usable_keys(server.model, server.info.modalities)
+            published["global"] = Published(algebra.select(state.weights, keys))
         return published
 
     def local_update(
@@ -261,7 +246,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
             site.batches,
             training=site.training,
             generator=site.generator,
-            span=ingredients.span(round),
+            span=round.span,
             optimizer=state.optimizer,
             penalty=self._proximal(site.model, message.weights),
             objective=ingredients.objective(site),
@@ -276,7 +261,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         )
         kept = self._personal(kept, local, message, site, round, flow=learnt.model if learnt else None)
         own = kept.personal or local
-        dice = ingredients.validated(own if self.personalizes else message.weights, site, round)
+        dice = ingredients.validated(site, round, weights=own if self.personalizes else message.weights)
         if self.select_best:
             kept = _keep_best(kept, dice)
         shared = self._shared(local, site.model)
@@ -301,7 +286,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
                   epochs=self.finetune, only=only, objective=ingredients.objective(site))  # fmt: skip
         if self.recalibrate and site.batches is not None:
             recalibrate_norms(site.model, site.batches, generator=site.generator)
-        return usable(site.model, site.info.modalities)
+        return algebra.select(algebra.of(site.model), usable_keys(site.model, site.info.modalities))
 
     def offer(self, personal: Weights, state: AveragingClient | None, site: Site) -> Offer:
         """The personal model where the site allows it; the private parts where the method needs them."""

@@ -1,4 +1,4 @@
-"""What a site of the averaging family does in a round besides the shared training, one function an ingredient."""
+"""What a site does in a round besides the shared training, one function an ingredient."""
 
 from __future__ import annotations
 
@@ -19,17 +19,13 @@ from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Weights
 
 
-def span(round: Round) -> tuple[float, float]:
-    """Which part of the study's schedule a round is."""
-    return (round.number - 1) / round.total, round.number / round.total
-
-
-def validated(weights: Weights, site: Site, round: Round) -> dict[str, float]:
-    """Validation Dice of some weights, in the rounds that validate."""
+def validated(site: Site, round: Round, *, weights: Weights | None = None) -> dict[str, float]:
+    """Validation Dice of the site's model as it is, or of some weights; empty in rounds that do not validate."""
     every = site.training.validate_every
     if not site.validation or (round.number % every and round.number != round.total):
         return {}
-    algebra.load(site.model, weights)
+    if weights is not None:
+        algebra.load(site.model, weights)
     return validate(site.model, site.validation, labels=site.study_labels, patch=site.patch,
                     precision=site.training.precision)  # fmt: skip
 
@@ -55,7 +51,7 @@ def train_ditto(
     assert site.batches is not None
     algebra.load(site.model, start)
     penalty = distance_penalty(site.model, reference, strength)
-    return train(site.model, site.batches, training=site.training, generator=site.generator, span=span(round),
+    return train(site.model, site.batches, training=site.training, generator=site.generator, span=round.span,
                  optimizer=optimizer, penalty=penalty, objective=objective(site), flow=flow)  # fmt: skip
 
 

@@ -24,7 +24,6 @@ from FedSegCore.nets.blocks import RARE, Encoder, check_sides
 from FedSegCore.nets.fusion import PLAIN, Decoded, FusionDecoder, SeparateDecoder
 from FedSegCore.nets.layout import memory_format
 from FedSegCore.nets.network import Network
-from FedSegCore.tensors import weights as algebra
 
 _HEADS: Final = 8
 _HEADS_FINEST: Final = 4
@@ -189,12 +188,11 @@ def see(net: nn.Module, modalities: Collection[str]) -> None:
         net.own(modalities)
 
 
-def usable(net: nn.Module, modalities: Collection[str]) -> dict[str, Tensor]:
-    """A copy of what a model of some modalities is used with: of a network of one encoder, all of it."""
-    weights = algebra.of(net)
+def usable_keys(net: nn.Module, modalities: Collection[str]) -> frozenset[str]:
+    """The names of all that a model of some modalities is used with: of a network of one encoder, everything."""
     if not isinstance(net, MultiEncoderNet):
-        return weights
-    return algebra.select(weights, net.model_keys([name for name in modalities if name in net.modalities]))
+        return frozenset(net.state_dict())
+    return net.model_keys([name for name in modalities if name in net.modalities])
 
 
 def _places(modality: str, modalities: Sequence[str]) -> tuple[int, ...]:

@@ -38,11 +38,9 @@ class Router(nn.Module):
         channels: of the layer's input.
         shares: where each expert's gate begins, E numbers that sum to one.
         granularity: one set of gates a sample, a batch, or whatever the input is.
-        dropout: of the hidden features, in training mode.
+        dropout: of the hidden features, while `chance` draws which.
         generator: draws A₁.
     """
-
-    start: Tensor
 
     def __init__(
         self, channels: int, shares: Tensor, *, gate: Gate, granularity: Granularity, dropout: float,
@@ -108,16 +106,15 @@ class Routed(nn.Module):
         self.register_buffer("knows", knows, persistent=False)
         self.views = 1
         self.seen: list[Tensor] | None = None
+        """While a list, the gates of every forward pass are added to it, detached: (E), or (B, E)."""
         self.held: Tensor | None = None
-        self.last: Tensor | None = None
-        """The gates of the last forward pass, detached: (E), or (B, E)."""
+        """The gates of a whole scan, (E); none: the router's."""
 
     def forward(self, input: Float[Tensor, "b c *s"]) -> Float[Tensor, "b o *t"]:
         """As the layer that it stands for, with the mixed kernel."""
         rho = self.held if self.held is not None else self.router(input[: len(input) // self.views])
-        self.last = rho.detach()
         if self.seen is not None:
-            self.seen.append(rho.detach().view(-1, rho.shape[-1]).mean(0))
+            self.seen.append(rho.detach())
         rho = rho.repeat(self.views, 1) if rho.ndim == 2 else rho
         if self.knows is not None:
             return self._by_structure(input, rho)
@@ -127,7 +124,8 @@ class Routed(nn.Module):
     def hold(self) -> None:
         """From now on mix by the mean over the gates that were seen."""
         assert self.seen
-        self.held, self.seen = torch.stack(self.seen).mean(0), None
+        passes = [rho.view(-1, rho.shape[-1]).mean(0) for rho in self.seen]
+        self.held, self.seen = torch.stack(passes).mean(0), None
 
     def _by_structure(self, input: Tensor, rho: Tensor) -> Tensor:
         """Every output channel has gates of its own, (..., E, out)."""
@@ -225,7 +223,7 @@ def settle(net: nn.Module, batches: Iterable[Tensor]) -> None:
     """
     layers = [module for module in net.modules() if isinstance(module, Routed | ScanNorm)]
     for layer in layers:
-        layer.seen = []
+        layer.held, layer.seen = None, []
     for batch in batches:
         net(batch)
     for layer in layers:

@@ -24,6 +24,7 @@ from FedSegCore.inference.routed import RoutedBank
 from FedSegCore.inference.verdict import BINS, FILE, Calibration, Counts, digests
 from FedSegCore.learning.gin import apply_gin, draw_gin
 from FedSegCore.learning.losses import decode
+from FedSegCore.learning.predict import overlap
 from FedSegCore.simulation.publishing import WrittenModel
 from FedSegCore.simulation.run import Run
 from FedSegCore.simulation.testing import bank_of, ways_of
@@ -81,17 +82,20 @@ def _survey(
                 "The models to calibrate are not of this study.", "Use one study file at both ends."
             )
     bank = _bank(message).without(site.info.name)
-    cases = [case for case in site.validation if bool((case.annotated & bank.knows.any(0)).any())][:_CASES]
-    if len(bank.experts) < 2 or len(cases) < _FEWEST:
+    if len(bank.experts) < 2:
+        return nothing
+    known = bank.knows.any(0)
+    cases = [case for case in site.validation if bool((case.annotated & known).any())][:_CASES]
+    if len(cases) < _FEWEST:
         return nothing
     ready = RoutedBank(bank, device=device, settings=settings)
     scores: list[tuple[float, float]] = []
     for case in cases:
         for image in _looks(case.image, site.generator):
             _, probabilities, found = ready.ask(image)
-            known = case.annotated & bank.knows.any(0)
             masks = decode(probabilities, overlapping=bank.header.overlapping)
-            scores.append((1.0 if found.empty else found.score, _dice(masks, case.target.bool(), known)))
+            dice = float(overlap(masks, case.target.bool())[case.annotated & known].nanmean())
+            scores.append((1.0 if found.empty else found.score, dice))
     counts = Counts.of(scores)
     return BankCounts(counts.good, counts.poor)
 
@@ -101,14 +105,6 @@ def _looks(image: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
     yield image
     draw = draw_gin(generator, (1, *image.shape), probability=1.0, kernels=(1,), balance=True)
     yield apply_gin(image[None], draw)[0]
-
-
-def _dice(found: Tensor, truth: Tensor, counted: Tensor) -> float:
-    """The mean over the counted structures that are there or were found; nan without any."""
-    both = (found & truth).flatten(1).sum(1)
-    size = found.flatten(1).sum(1) + truth.flatten(1).sum(1)
-    counts = counted & (size > 0)
-    return float((2.0 * both[counts] / size[counts]).mean())
 
 
 def _shared(bank: Bank) -> SharedBank:

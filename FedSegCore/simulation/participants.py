@@ -111,9 +111,7 @@ def _pooled(run: Run) -> Site:
     if not run.entry.masked:
         cases = [replace(case, annotated=torch.ones_like(case.annotated)) for case in cases]
     validation = tuple(case for data in members for case in cache.validation[data.site.name])
-    owned = {name for data in members for name in data.modalities}
-    modalities = tuple(name for choices in run.setting.inputs for name in choices if name in owned)
-    info = ClientInfo("central", modalities, run.setting.labels, len(cases))
+    info = ClientInfo("central", run.setting.modalities_of(members), run.setting.labels, len(cases))
     return _site(run, info, training=training_of(run), cases=cases, validation=validation)
 
 

@@ -81,7 +81,7 @@ def _published(run: Run, name: str, model: Published) -> WrittenModel:
         run,
         name,
         known=tuple({label for info in teachers for label in info.labels}),
-        owned=owner.modalities if owner else _owned(run),
+        owned=owner.modalities if owner else run.setting.modalities_of(run.trained_at),
         sites=(owner,) if owner else everyone,
         members=model.members,
     )
@@ -90,14 +90,6 @@ def _published(run: Run, name: str, model: Published) -> WrittenModel:
     if owner:
         return WrittenModel(path, name, "personal", owner.name)
     return WrittenModel(path, name, "central" if run.entry.pooled else "global")
-
-
-def _owned(run: Run) -> tuple[str, ...]:
-    """What those whose cases a model of all learnt from have, in the order of the inputs."""
-    if not run.entry.at_server:
-        return run.setting.member_modalities
-    owned = {name for data in run.trained_at for name in data.modalities}
-    return tuple(name for choices in run.setting.inputs for name in choices if name in owned)
 
 
 def _own_model(run: Run, own: Path, site: str) -> WrittenModel:

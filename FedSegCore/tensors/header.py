@@ -32,6 +32,12 @@ def read_header(path: Path) -> dict[str, Any]:
     return check_header(index.get("__metadata__"), str(path))
 
 
+def index_of(data: bytes) -> dict[str, Any]:
+    """The index of a FedSeg file that is at hand, unchecked: each tensor's entry, and `__metadata__`."""
+    index: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return index
+
+
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor in a FedSeg file, read without the tensors."""
     index = _read_index(path)

@@ -350,7 +350,7 @@ def test_the_share_of_personal_filters_never_falls_and_is_told(finished: Finishe
         for before, after in pairwise(masks):
             assert all(bool((after[name] <= before[name]).all()) for name in before)
     last = [
-        torch.cat(list(run.method._shared(state, run.clients[s].info, Round(4, 4)).values()))  # type: ignore[attr-defined]
+        torch.cat(list(run.method._shared(state, run.clients[s].info.name, Round(4, 4)).values()))  # type: ignore[attr-defined]
         for s in "abc"
     ]
     share = 1 - torch.cat(last).double().mean().item()

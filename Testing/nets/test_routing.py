@@ -44,11 +44,24 @@ def routed(
     base = len(nets) - 1 if base == -1 else base
     layers = route(net, map(algebra.of, nets), shares, generator=seeded(), gate=gate, granularity=granularity,
                    base=base, knows=knows)  # fmt: skip
+    watch(layers)
     return net.eval(), layers
 
 
 def images(dims: int = 2, *, batch: int = 2) -> Tensor:
     return torch.randn(batch, 1, *SIDES[dims], generator=seeded(7))
+
+
+def watch(layers: dict[str, Routed]) -> None:
+    """Let the layers note their gates from now on."""
+    for layer in layers.values():
+        layer.seen = []
+
+
+def gates_of(layer: Routed) -> Tensor:
+    """The gates of the last forward pass."""
+    assert layer.seen
+    return layer.seen[-1]
 
 
 def stir(layers: dict[str, Routed]) -> None:
@@ -106,9 +119,10 @@ def test_softmax_gates_are_positive_and_sum_to_one_in_every_layer(granularity: G
     stir(layers)
     net(images())
     for layer in layers.values():
-        assert layer.last is not None and layer.last.shape == ((2, 3) if granularity == "sample" else (3,))
-        assert (layer.last >= 0).all()
-        torch.testing.assert_close(layer.last.sum(-1), torch.ones(layer.last.shape[:-1]))
+        gates = gates_of(layer)
+        assert gates.shape == ((2, 3) if granularity == "sample" else (3,))
+        assert (gates >= 0).all()
+        torch.testing.assert_close(gates.sum(-1), torch.ones(gates.shape[:-1]))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -121,12 +135,11 @@ def test_the_granularities_agree_where_all_samples_are_alike(dims: int, gate: Ga
         net, layers = routed(nets, dims=dims, gate=gate, granularity=granularity)  # type: ignore[arg-type]
         stir(layers)
         found.append(net(image))
-        gates = {name: layer.last for name, layer in layers.items()}
+        gates = {name: gates_of(layer) for name, layer in layers.items()}
     net, layers = routed(nets, dims=dims, gate=gate, granularity="static")
     with torch.no_grad():
         for name, layer in layers.items():
             last = gates[name]
-            assert last is not None
             layer.router.logits.copy_(last.log() if gate == "softmax" else torch.logit(last))
     found.append(net(image))
     for other in found[1:]:
@@ -139,8 +152,7 @@ def test_routing_begins_as_the_plain_mean_of_the_experts(gate: Gate) -> None:
     net, layers = routed(experts_of(), shares, gate=gate, granularity="sample")
     net(images())
     for layer in layers.values():
-        assert layer.last is not None
-        torch.testing.assert_close(layer.last, torch.tensor([shares, shares]))
+        torch.testing.assert_close(gates_of(layer), torch.tensor([shares, shares]))
 
 
 def test_a_structure_is_routed_among_the_experts_that_learnt_it() -> None:
@@ -242,12 +254,12 @@ def test_two_views_in_one_batch_are_two_forward_passes_of_the_first_views_networ
     stir(layers)
     first, second = images(), 3.0 * images() + 1.0
     alone = net(first)
-    gates = {name: layer.last for name, layer in layers.items()}
+    gates = {name: gates_of(layer) for name, layer in layers.items()}
     set_views(net, 2)
     together, other = net(torch.cat([first, second])).chunk(2)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     for name, layer in layers.items():
-        torch.testing.assert_close(layer.last, gates[name])
+        torch.testing.assert_close(gates_of(layer), gates[name])
     if granularity == "static":
         set_views(net, 1)
         torch.testing.assert_close(other, net(second), rtol=1e-4, atol=1e-4)

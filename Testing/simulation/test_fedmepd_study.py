@@ -19,6 +19,7 @@ FULL = SmallSite("full", BOTH, keys={"publish_personal": True})
 MONO = SmallSite("mono", BOTH, keys={"modalities": ["FLAIR"], "publish_personal": True})
 FAR = SmallSite("far", BOTH, cases=1, keys={"role": "outside"})
 OPTIONS = "\n[method_options]\nanchors = 2\nwarm_up = 0\npatience = 1\n"
+ONE_ROUND = (FEW_STEPS + OPTIONS).replace("rounds = 2", "rounds = 1")
 METHODS = 'methods = ["fedmepd", "server", "local", "fedavg"]'
 
 
@@ -136,29 +137,20 @@ def test_sites_in_processes_of_their_own_give_the_same_bits(finished: Finished, 
 
 
 def test_gin_augments_each_modality_alone(tmp_path: Path) -> None:
-    rest = (
-        (FEW_STEPS + OPTIONS)
-        .replace("rounds = 2", "rounds = 1")
-        .replace("[train]", '[train]\naugment = "gin"')
-    )
+    rest = ONE_ROUND.replace("[train]", '[train]\naugment = "gin"')
     study = study_of(tmp_path, [SERVER, FULL, MONO], head='method = "fedmepd"', rest=rest)
     assert fedseg("simulate", study, "--out", tmp_path / "out").code == 0
 
 
 def test_a_site_that_annotates_one_structure_takes_part(tmp_path: Path) -> None:
-    rest = (FEW_STEPS + OPTIONS).replace("rounds = 2", "rounds = 1")
     some = SmallSite("some", BOTH, keys={"labels": ["Liver"]})
-    study = study_of(tmp_path, [SERVER, FULL, some], head='method = "fedmepd"', rest=rest)
+    study = study_of(tmp_path, [SERVER, FULL, some], head='method = "fedmepd"', rest=ONE_ROUND)
     assert fedseg("simulate", study, "--out", tmp_path / "out").code == 0
     assert read_header(tmp_path / "out" / "models" / "global.safetensors")["known"] == ["Liver", "Kidney"]
 
 
 def test_slices_are_trained_too(tmp_path: Path) -> None:
-    rest = (
-        (FEW_STEPS + OPTIONS)
-        .replace("rounds = 2", "rounds = 1")
-        .replace("patch = [8, 8, 8]", "dims = 2\npatch = [8, 8]")
-    )
+    rest = ONE_ROUND.replace("patch = [8, 8, 8]", "dims = 2\npatch = [8, 8]")
     study = study_of(tmp_path, [SERVER, FULL, MONO], head='method = "fedmepd"', rest=rest)
     assert fedseg("simulate", study, "--out", tmp_path / "out").code == 0
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from FedSegCore.federation.checks import check_weights
-from FedSegCore.federation.method import Round, Site
+from FedSegCore.federation.method import Site
 from FedSegCore.learning.precision import autocast
-from FedSegCore.learning.predict import validate
 from FedSegCore.methods.fedmepd.keys import DECODER, anchor_tensors, decoder_weights, owned
 from FedSegCore.methods.fedmepd.states import FedMEPDBroadcast, FedMEPDClient
 from FedSegCore.nets import filters
@@ -53,12 +52,3 @@ def attention_entropy(site: Site, net: MultiEncoderNet) -> float:
     _, batch = next(site.batches.sweep())
     with torch.no_grad(), autocast(device, site.training.precision):
         return min(float(net.attention_entropy(batch.to(device).image)), 1.0)
-
-
-def validation_dice(site: Site, net: MultiEncoderNet, round: Round) -> dict[str, float]:
-    """The Dice of the site's own model, in the rounds that validate; empty where nothing is validated."""
-    every = site.training.validate_every
-    if not site.validation or (round.number % every and round.number != round.total):
-        return {}
-    return validate(net, site.validation, labels=site.study_labels, patch=site.patch,
-                    precision=site.training.precision)  # fmt: skip

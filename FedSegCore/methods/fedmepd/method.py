@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, final
@@ -11,12 +10,13 @@ import torch
 from torch import Tensor
 
 from FedSegCore.errors import StudyError, UpdateError
-from FedSegCore.federation.checks import check_weights
+from FedSegCore.federation.checks import check_measured, check_weights
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
 from FedSegCore.learning.anchors import movement
 from FedSegCore.learning.supervision import deep_supervision
 from FedSegCore.learning.train import train
-from FedSegCore.methods.fedmepd.hospital import attention_entropy, receive, validation_dice
+from FedSegCore.methods import ingredients
+from FedSegCore.methods.fedmepd.hospital import attention_entropy, receive
 from FedSegCore.methods.fedmepd.keys import (
     DECODER,
     anchor_tensors,
@@ -150,7 +150,7 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
 
     def broadcast(self, state: FedMEPDServer, client: ClientInfo, round: Round) -> FedMEPDBroadcast:
         """The encoders that it owns, the decoder, which of its filters to take, and the anchors."""
-        return FedMEPDBroadcast(wanted(state, client), self._shared(state, client, round), state.anchors)
+        return FedMEPDBroadcast(wanted(state, client), self._shared(state, client.name, round), state.anchors)
 
     def check(self, state: FedMEPDServer, update: FedMEPDUpdate, client: ClientInfo, round: Round) -> None:
         """Names, shapes and types as they were sent, finite values, Dice of the site's structures."""
@@ -158,22 +158,14 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
         if self.decoder == "private":
             sent = {name: tensor for name, tensor in sent.items() if name in state.modalities}
         check_weights(sent, update.weights, site=client.name, round_number=round.number)
-        numbers = {
-            "training loss": (update.loss, math.isfinite(update.loss)),
-            "attention entropy": (update.entropy, 0 <= update.entropy <= 1),
-            **{
-                f'validation Dice of "{label}"': (dice, label in client.labels and 0 <= dice <= 1)
-                for label, dice in update.dice.items()
-            },
-        }
-        for what, (value, fits) in numbers.items():
-            if not fits:
-                raise UpdateError(
-                    f"its {what} is {value}.",
-                    "Use the same study file and FedSeg version at this site; look at its images.",
-                    site=client.name,
-                    round_number=round.number,
-                )
+        check_measured(update, client, round)
+        if not 0 <= update.entropy <= 1:
+            raise UpdateError(
+                f"its attention entropy is {update.entropy}.",
+                "Use the same study file and FedSeg version at this site.",
+                site=client.name,
+                round_number=round.number,
+            )
 
     def aggregate(
         self,
@@ -197,13 +189,13 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
                 entropies[client] = update.entropy
                 if compares:
                     decoders[client] = decoder_weights(update.weights, net)
-                shared = self._shared(state, client, round)
+                shared = self._shared(state, client.name, round)
                 rows = _annotated(client, server, net)
                 yield update.weights, share_in_mean(state, client, shared, layers, rows)
 
         weights = self._merge(state, algebra.weighted_mean(state.weights, items()))
         algebra.load(net, {**weights, **state.auxiliary})
-        moments = teach(server, net, state.optimizer, span=_span(round), round_number=round.number)
+        moments = teach(server, net, state.optimizer, span=round.span, round_number=round.number)
         weights, auxiliary = server_weights(net)
         # Round 1 takes the prototypes as they are, later rounds average.
         momentum = schedule.momentum if round.number > 1 else 0.0
@@ -267,7 +259,7 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
             site.batches,
             training=site.training,
             generator=site.generator,
-            span=_span(round),
+            span=round.span,
             optimizer=state.optimizer if state else None,
             only=trained_keys(net, attention=self.anchors > 0),
             objective=deep_supervision(site.training),
@@ -278,7 +270,7 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
         if self.decoder != "private":
             sent |= filters.pick(message.shared, filter_layers(net, DECODER), decoder, message.weights)
         kept = FedMEPDClient(private_weights(local, net), decoder, trained.optimizer)
-        dice = validation_dice(site, net, round)
+        dice = ingredients.validated(site, round)
         return kept, FedMEPDUpdate(sent, trained.loss, dice, attention_entropy(site, net))
 
     def personalize(self, message: FedMEPDBroadcast, state: FedMEPDClient | None, site: Site) -> Weights:
@@ -315,17 +307,13 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
     ) -> list[dict[str, Tensor]]:
         """What each site shares that ever took part: one that misses a round keeps its filters."""
         names = {key.rpartition("/")[0] for key in state.disagreements} | {one.name for one in present}
-        return [self._shared(state, ClientInfo(name, (), (), 0), round) for name in sorted(names)]
+        return [self._shared(state, name, round) for name in sorted(names)]
 
-    def _shared(self, state: FedMEPDServer, client: ClientInfo, round: Round) -> dict[str, Tensor]:
+    def _shared(self, state: FedMEPDServer, site: str, round: Round) -> dict[str, Tensor]:
         patience = self.schedule(round.total).patience
-        return shared_filters(state, client, sharing=self.decoder, patience=patience)
+        return shared_filters(state, site, sharing=self.decoder, patience=patience)
 
 
 def _annotated(client: ClientInfo, server: Site, net: MultiEncoderNet) -> Rows:
     known = torch.tensor([label in client.labels for label in server.study_labels])
     return dict.fromkeys(net.logit_layers, known)
-
-
-def _span(round: Round) -> tuple[float, float]:
-    return (round.number - 1) / round.total, round.number / round.total

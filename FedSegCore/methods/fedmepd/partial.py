@@ -21,14 +21,12 @@ Rows = Mapping[str, Tensor]
 """For the layers with one filter a structure: which structures the site annotates."""
 
 
-def shared_filters(
-    state: FedMEPDServer, client: ClientInfo, *, sharing: Sharing, patience: int
-) -> dict[str, Tensor]:
+def shared_filters(state: FedMEPDServer, site: str, *, sharing: Sharing, patience: int) -> dict[str, Tensor]:
     """B: whether the site shares each filter, by the name of the layer."""
     if sharing != "partial":
         return {name: torch.full((count,), sharing == "shared") for name, count in state.filters.items()}
     return {
-        name: state.disagreements.get(f"{client.name}/{name}", torch.zeros(count)) < patience
+        name: state.disagreements.get(f"{site}/{name}", torch.zeros(count)) < patience
         for name, count in state.filters.items()
     }
 
