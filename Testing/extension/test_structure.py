@@ -39,8 +39,9 @@ def test_the_extension_adds_the_module_and_its_metadata_stand_on_one_line_each()
     text = (ROOT / "CMakeLists.txt").read_text()
     assert "add_subdirectory(FedSegExtension)" in text
     assert "add_subdirectory(FedSeg)" in (ROOT / "FedSegExtension" / "CMakeLists.txt").read_text()
-    icon = re.search(r'^set\(EXTENSION_ICONURL "https://.*/(\w+\.png)"\)$', text, re.MULTILINE)
-    assert icon is not None and (ROOT / icon[1]).is_file()
+    for name in ("ICONURL", "SCREENSHOTURLS"):
+        url = re.search(rf'^set\(EXTENSION_{name} "https://.*/main/(\S+\.png)"\)$', text, re.MULTILINE)
+        assert url is not None and (ROOT / url[1]).is_file()
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
