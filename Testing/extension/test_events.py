@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from FedSegLib.events import Message, Progress, Story
+from FedSegLib.events import Message, Problem, Progress, Round, Story
 
 RECORDED = (Path(__file__).parent / "routed.jsonl").read_bytes()
 
@@ -55,12 +55,13 @@ def test_a_letter_that_the_pipe_cuts_in_two_stays_whole() -> None:
         '{"event": ["progress"]}',
         '{"event": "result", "summary": 3}',
         '{"no": "event"}',
+        '{"event": "round", "number": 1, "total": 2, "loss": 0.1, "dice": [0.5]}',
         "[1, 2]",
         "null",
         "\x00\x01",
         "[" * 100_000,
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_broken_and_foreign_lines_are_kept_and_the_rest_is_understood(line: str) -> None:
     story = told(line.encode() + b"\n" + RECORDED)
@@ -93,3 +94,18 @@ def test_progress_stays_between_nothing_and_all() -> None:
 def test_only_the_last_foreign_lines_are_kept() -> None:
     story = told(b"".join(b"line %d\n" % number for number in range(1000)))
     assert len(story.foreign) == 200 and story.foreign[-1] == "line 999"
+
+
+def test_problems_of_a_dataset_are_kept_with_their_fixes() -> None:
+    story = told(
+        b'{"event": "problem", "file": "a.nii.gz", "severity": "error", "message": "Torn.", "fix": "Mend."}\n'
+    )
+    assert story.problems == [Problem("a.nii.gz", True, Message("Torn.", "Mend."))]
+
+
+def test_rounds_of_a_training_are_kept_with_the_dice_that_was_measured() -> None:
+    story = told(
+        b'{"event": "round", "number": 2, "total": 9, "loss": 0.5, "dice": {"Liver": 0.8, "Tumour": null}}\n'
+        b'{"event": "round", "number": 3, "total": 9, "loss": null, "dice": {}}\n'
+    )
+    assert story.rounds == [Round(2, 9, 0.5, {"Liver": 0.8}), Round(3, 9, None, {})]

@@ -113,3 +113,18 @@ def segmentWords(image: Path, modality: str, model: Path, out: Path, disagreemen
 def infoWords(file: Path) -> list[str]:
     """`fedseg info` of one file."""
     return ["info", "--json", str(file)]
+
+
+def checkWords(dataset: Path) -> list[str]:
+    """`fedseg check` of a dataset folder."""
+    return ["check", "--json", str(dataset)]
+
+
+def trainWords(dataset: Path, out: Path, init: Path | None = None) -> list[str]:
+    """`fedseg train` on one dataset; what an earlier training left in `out` is gone on with.
+
+    Args:
+        init: the published model to start from; None: from scratch.
+    """
+    words = ["train", "--json", str(dataset), "--out", str(out), "--resume"]
+    return words if init is None else [*words, "--init", str(init)]

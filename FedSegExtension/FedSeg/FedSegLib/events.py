@@ -32,6 +32,35 @@ class Progress:
     secondsLeft: float | None
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A flaw of a dataset.
+
+    Args:
+        file: the file's name within the dataset.
+        isError: training is impossible before it is mended; else it is a warning.
+    """
+
+    file: str
+    isError: bool
+    message: Message
+
+
+@dataclass(frozen=True)
+class Round:
+    """A finished round of training.
+
+    Args:
+        number: from 1 to total.
+        dice: label -> Dice of the validation cases; empty where the round was not validated.
+    """
+
+    number: int
+    total: int
+    loss: float | None
+    dice: dict[str, float]
+
+
 @dataclass
 class Story:
     """All that one run of the command has told so far.
@@ -43,6 +72,8 @@ class Story:
 
     progress: Progress | None = None
     warnings: list[Message] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
     result: dict[str, Any] | None = None
     error: Message | None = None
     foreign: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
@@ -66,7 +97,7 @@ class Story:
             event = json.loads(text)
             take = _TAKERS.get(event["event"], _ignore)
             take(self, event)
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self.foreign.append(text)
 
 
@@ -78,6 +109,18 @@ def _takeProgress(story: Story, event: dict[str, Any]) -> None:
 
 def _takeWarning(story: Story, event: dict[str, Any]) -> None:
     story.warnings.append(_message(event))
+
+
+def _takeProblem(story: Story, event: dict[str, Any]) -> None:
+    story.problems.append(Problem(str(event["file"]), event["severity"] == "error", _message(event)))
+
+
+def _takeRound(story: Story, event: dict[str, Any]) -> None:
+    loss = event.get("loss")
+    dice = {str(label): float(value) for label, value in event["dice"].items() if value is not None}
+    story.rounds.append(
+        Round(int(event["number"]), int(event["total"]), None if loss is None else float(loss), dice)
+    )
 
 
 def _takeError(story: Story, event: dict[str, Any]) -> None:
@@ -101,6 +144,8 @@ def _message(event: dict[str, Any]) -> Message:
 _TAKERS = {
     "progress": _takeProgress,
     "warning": _takeWarning,
+    "problem": _takeProblem,
+    "round": _takeRound,
     "error": _takeError,
     "result": _takeResult,
 }

@@ -12,12 +12,8 @@ from typing import Any
 from FedSegLib.command import Command, segmentWords
 from FedSegLib.events import Message
 from FedSegLib.job import DONE, FAILED, RUNNING, Job
+from FedSegLib.review import DISAGREEMENT, MIXTURE, MODEL, STATUS, UNREVIEWED, VERDICT
 from FedSegLib.translation import tr as _
-
-STATUS, MODEL, MIXTURE, VERDICT = "FedSeg.status", "FedSeg.model", "FedSeg.mixture", "FedSeg.verdict"
-"""Attributes of a segmentation node, saved with the scene."""
-UNREVIEWED = "unreviewed"
-"""The status of every new result; no program sets another one."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +22,13 @@ class Mixture:
 
     Args:
         sentence: how much it is like which site.
+        disagreement: of the models on it, in bits from 0 to 1.
         abstain: whether to keep the segmentation back; None where nobody knows.
         reason: why.
     """
 
     sentence: str
+    disagreement: float
     abstain: bool | None
     reason: str
 
@@ -109,6 +107,7 @@ class SegmentationRun:
         if mixture is not None:
             verdict = {True: "abstain", False: "agree", None: "unknown"}[mixture.abstain]
             attributes.update({MIXTURE: mixture.sentence, VERDICT: f"{verdict}: {mixture.reason}"})
+            attributes[DISAGREEMENT] = f"{mixture.disagreement:.4f}"
         return attributes
 
     def close(self) -> None:
@@ -121,5 +120,7 @@ class SegmentationRun:
 def _mixture(summary: Mapping[str, Any]) -> Mixture | None:
     """What the one case's routing told; None where one model was used."""
     for told in summary.get("routing", {}).values():
-        return Mixture(str(told["sentence"]), told["abstain"], str(told["reason"]))
+        return Mixture(
+            str(told["sentence"]), float(told["disagreement"]), told["abstain"], str(told["reason"])
+        )
     return None
