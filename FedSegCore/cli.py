@@ -204,8 +204,12 @@ def _evaluate(verbs: _Verbs) -> None:
 
 
 def _info(verbs: _Verbs) -> None:
-    info = _verb(verbs, "info", "what a model, checkpoint, study, dataset or image is")
-    info.add_argument("file", type=Path, metavar="FILE")
+    info = _verb(
+        verbs,
+        "info",
+        "what a model, checkpoint, study, dataset or image is; without a file, this installation",
+    )
+    info.add_argument("file", type=Path, nargs="?", metavar="FILE")
 
 
 VERBS = ("demo", "simulate", "check", "train", "segment", "evaluate", "info")

@@ -96,7 +96,6 @@ def test_an_unknown_verb_names_the_nearest_one() -> None:
         (["simulate", "study.toml"], "--out"),
         (["simulate", "study.toml", "--out", "x", "--workers", "two"], "two"),
         (["simulate", "study.toml", "--out", "x", "--device", "tpu"], "tpu"),
-        (["info"], "FILE"),
         (["info", "one", "two"], '"two"'),
         (["--nothing"], "VERB"),
     ],

@@ -11,15 +11,16 @@ from typing import Any
 from FedSegCore.console import Console
 from FedSegCore.data.imagefiles import image_suffix
 from FedSegCore.errors import DataError, ModelFileError, StudyError
+from FedSegCore.installation import describe_installation
 from FedSegCore.tensors.header import read_header, tensor_shapes
 
 
 def run(arguments: Namespace, console: Console) -> int:
-    """Tell what a model, checkpoint, message, study, dataset or image says of itself."""
-    facts = describe(arguments.file)
+    """Tell what a file says of itself; without one, what is installed."""
+    facts = describe_installation() if arguments.file is None else describe(arguments.file)
     for key, value in facts.items():
         console.say(f"{key:12s} {_text(value)}")
-    console.result(facts, path=arguments.file)
+    console.result(facts, **({} if arguments.file is None else {"path": arguments.file}))
     return 0
 
 

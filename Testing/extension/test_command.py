@@ -42,7 +42,7 @@ def test_else_slicers_own_python_runs_the_core_beside_the_module(
     python = program(tmp_path, "PythonSlicer")
     monkeypatch.setenv("PATH", str(tmp_path))  # it is on Slicer's path, not on that of the time before
     command = findCommand("", {"PATH": ""})
-    assert command.words == (str(python), "-m", "FedSegCore") and command.coreFolder == coreFolder()
+    assert command.words == (str(python), "-m", "FedSegCore") and command.folders == (coreFolder(),)
 
 
 def test_without_any_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +80,12 @@ def test_a_folder_of_models_is_routed_with_a_map_of_disagreement(tmp_path: Path)
 def test_info_is_asked_for_as_the_command_understands_it() -> None:
     parsed = make_parser().parse_args(infoWords(Path("m.safetensors")))
     assert parsed.verb == "info" and parsed.file == Path("m.safetensors") and parsed.json
+
+
+def test_fedsegs_own_packages_are_on_the_path_of_an_interpreter(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.touch(mode=0o755)
+    command = findCommand(str(python), {"PATH": ""}, tmp_path / "packages")
+    core = coreFolder()
+    assert core is not None and command.isInterpreter
+    assert command.environment({})["PYTHONPATH"] == os.pathsep.join([str(core), str(tmp_path / "packages")])

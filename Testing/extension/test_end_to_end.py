@@ -53,7 +53,7 @@ def test_an_oblique_volume_is_routed_by_the_real_command_and_comes_back_on_its_o
 
 
 def test_the_real_command_tells_a_models_card(header: ModelHeader, bank_of: MakeBank, tmp_path: Path) -> None:
-    command = Command((sys.executable, "-m", "FedSegCore"), coreFolder())
+    command = Command((sys.executable, "-m", "FedSegCore"), (coreFolder(),))
     words = infoWords(bank_of(header, "north") / "global.safetensors")
     job = Job(command, words, folder=tmp_path, environment={})
     assert job.wait(20) == DONE and job.story.result is not None

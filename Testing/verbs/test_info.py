@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 import safetensors.numpy
 
+from FedSegCore import installation
+from FedSegCore.installation import REQUIRED
 from Testing.command import Finished, fedseg, refused
 
 
@@ -23,6 +26,28 @@ def test_a_model_tells_what_a_user_must_know(finished: Finished) -> None:
     assert found["numbers"] and found["bytes"] == finished.model.stat().st_size
     text = fedseg("info", finished.model).out
     assert "Liver" in text and "CC0 1.0" in text
+
+
+def test_without_a_file_the_installation_is_told() -> None:
+    outcome = fedseg("info", "--json")
+    found = outcome.result["summary"]
+    assert outcome.code == 0 and "path" not in outcome.result
+    assert found["lacking"] == [] and set(found["packages"]) == set(REQUIRED)
+    assert str(found["device"]).startswith(("cpu (", "cuda ("))
+
+
+@pytest.mark.parametrize("version", [None, "2.5.1", "1.99"])
+def test_a_package_that_is_missing_or_old_is_told_with_the_version_that_serves(
+    version: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "_version", lambda name: version if name == "torch" else "99.0")
+    monkeypatch.setattr(installation, "_device", lambda: "cpu")
+    assert installation.describe_installation()["lacking"] == ["torch>=2.6"]
+
+
+def test_the_packages_are_those_of_pyproject() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == [f"{name}>={low}" for name, low in REQUIRED.items()]
 
 
 def test_a_checkpoint_tells_its_round_and_surroundings(finished: Finished) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,11 +30,16 @@ class Command:
 
     Args:
         words: the program and what stands before the verb.
-        coreFolder: the folder that holds FedSegCore, where the program is an interpreter that may not have it.
+        folders: where an interpreter finds FedSegCore, and packages that it may lack itself.
     """
 
     words: tuple[str, ...]
-    coreFolder: Path | None = None
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def isInterpreter(self) -> bool:
+        """Whether it is Slicer's Python or one that the user chose, to which FedSeg can add packages."""
+        return self.words[1:2] == ("-m",)
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """The variables of the process.
@@ -43,17 +49,18 @@ class Command:
         """
         changed = dict(base)
         changed["PYTHONUTF8"] = "1"
-        if self.coreFolder is not None:
-            changed["PYTHONPATH"] = str(self.coreFolder)
+        if self.folders:
+            changed["PYTHONPATH"] = os.pathsep.join(map(str, self.folders))
         return changed
 
 
-def findCommand(told: str, environment: Mapping[str, str]) -> Command:
+def findCommand(told: str, environment: Mapping[str, str], packages: Path | None = None) -> Command:
     """What the user told, else `fedseg` on the path, else Slicer's own Python with the FedSegCore beside the module.
 
     Args:
         told: a `fedseg` program or a Python interpreter; empty: neither.
         environment: where the path is looked up.
+        packages: FedSeg's own folder of packages, for interpreters.
 
     Raises:
         CommandNotFound: nothing of this is there.
@@ -69,14 +76,16 @@ def findCommand(told: str, environment: Mapping[str, str]) -> Command:
                 )
             )
         return (
-            _interpreter(program) if Path(program).stem.lower().startswith("python") else Command((program,))
+            _interpreter(program, packages)
+            if Path(program).stem.lower().startswith("python")
+            else Command((program,))
         )
     program = shutil.which("fedseg", path=path)
     if program is not None:
         return Command((program,))
     program = shutil.which("PythonSlicer")
     if program is not None and coreFolder() is not None:
-        return _interpreter(program)
+        return _interpreter(program, packages)
     raise CommandNotFound(
         Message(
             _("The fedseg command was not found."),
@@ -93,8 +102,9 @@ def coreFolder() -> Path | None:
     return None
 
 
-def _interpreter(program: str) -> Command:
-    return Command((program, "-m", "FedSegCore"), coreFolder())
+def _interpreter(program: str, packages: Path | None) -> Command:
+    folders = [folder for folder in (coreFolder(), packages) if folder is not None]
+    return Command((program, "-m", "FedSegCore"), tuple(folders))
 
 
 def segmentWords(image: Path, modality: str, model: Path, out: Path, disagreement: Path) -> list[str]:
@@ -110,9 +120,9 @@ def segmentWords(image: Path, modality: str, model: Path, out: Path, disagreemen
     return [*words, "--model", str(model)]
 
 
-def infoWords(file: Path) -> list[str]:
-    """`fedseg info` of one file."""
-    return ["info", "--json", str(file)]
+def infoWords(file: Path | None = None) -> list[str]:
+    """`fedseg info` of one file, or of the installation."""
+    return ["info", "--json"] if file is None else ["info", "--json", str(file)]
 
 
 def checkWords(dataset: Path) -> list[str]:
