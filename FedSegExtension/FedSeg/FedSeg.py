@@ -370,7 +370,9 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
             raise ValueError(_("There is no volume to segment, or it is empty."))
         environment = slicer.util.startupEnvironment()
         command = findCommand(self.toldCommand(), environment)
-        return SegmentationRun(scene, volume, Path(model), modality, command=command, environment=environment)
+        return SegmentationRun(
+            scene, {modality: volume}, Path(model), command=command, environment=environment
+        )
 
     def segment(self, volume, model, modality):
         """Segment a volume and wait for it; parameters as above.

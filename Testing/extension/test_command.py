@@ -6,7 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
-from FedSegLib.command import Command, CommandNotFound, coreFolder, findCommand, infoWords, segmentWords
+from FedSegLib.command import (
+    Command,
+    CommandNotFound,
+    checkWords,
+    coreFolder,
+    findCommand,
+    infoWords,
+    segmentWords,
+    trainWords,
+)
 
 from FedSegCore.cli import make_parser
 
@@ -64,7 +73,7 @@ def test_a_program_of_its_own_is_not_given_the_modules_core() -> None:
 def test_one_model_is_asked_for_without_a_map_of_disagreement(tmp_path: Path) -> None:
     model = tmp_path / "global.safetensors"
     model.touch()
-    words = segmentWords(Path("i.nrrd"), "MR", model, Path("o.seg.nrrd"), Path("d.nrrd"))
+    words = segmentWords({"MR": Path("i.nrrd")}, model, Path("o.seg.nrrd"), Path("d.nrrd"))
     parsed = make_parser().parse_args(words)
     assert (parsed.model, parsed.route, parsed.disagreement) == (model, None, None)
     assert parsed.channels == ["MR=i.nrrd"] and parsed.out == Path("o.seg.nrrd") and parsed.json
@@ -72,9 +81,23 @@ def test_one_model_is_asked_for_without_a_map_of_disagreement(tmp_path: Path) ->
 
 def test_a_folder_of_models_is_routed_with_a_map_of_disagreement(tmp_path: Path) -> None:
     parsed = make_parser().parse_args(
-        segmentWords(Path("i.nrrd"), "MR", tmp_path, Path("o.seg.nrrd"), Path("d.nrrd"))
+        segmentWords({"MR": Path("i.nrrd")}, tmp_path, Path("o.seg.nrrd"), Path("d.nrrd"))
     )
     assert (parsed.model, parsed.route, parsed.disagreement) == (None, tmp_path, Path("d.nrrd"))
+
+
+def test_a_case_of_several_images_names_each(tmp_path: Path) -> None:
+    images = {"T1": Path("a.nrrd"), "FLAIR": Path("b.nrrd")}
+    words = segmentWords(images, tmp_path, Path("o.seg.nrrd"), Path("d.nrrd"), resample=True)
+    parsed = make_parser().parse_args(words)
+    assert parsed.channels == ["T1=a.nrrd", "FLAIR=b.nrrd"] and parsed.resample
+
+
+def test_a_dataset_is_checked_and_trained_on_as_the_command_understands_it() -> None:
+    assert make_parser().parse_args(checkWords(Path("data"))).dataset == Path("data")
+    parsed = make_parser().parse_args(trainWords(Path("data"), Path("out"), Path("m.safetensors")))
+    assert (parsed.dataset, parsed.out, parsed.init) == (Path("data"), Path("out"), Path("m.safetensors"))
+    assert parsed.resume and make_parser().parse_args(trainWords(Path("data"), Path("out"))).init is None
 
 
 def test_info_is_asked_for_as_the_command_understands_it() -> None:

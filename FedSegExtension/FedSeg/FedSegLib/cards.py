@@ -19,7 +19,8 @@ class Card:
 
     Args:
         modalities: what an image may be that the model segments.
-        inputs: how many images it takes of one case.
+        inputs: how many images it takes of one case; 1 where it is content with any of its modalities.
+        anyOf: it takes as many of its modalities as there are, at least one.
         sites: whose training cases it learnt from, and how many.
         dice: site -> label -> mean Dice of its test cases; empty where nobody reported one.
     """
@@ -30,8 +31,14 @@ class Card:
     labels: tuple[str, ...]
     modalities: tuple[str, ...]
     inputs: int
+    anyOf: bool
     sites: tuple[tuple[str, int], ...]
     dice: Mapping[str, Mapping[str, float | None]]
+
+    @property
+    def takesSeveral(self) -> bool:
+        """Whether a case may have an image for each of its modalities."""
+        return len(self.modalities) > 1 and (self.inputs > 1 or self.anyOf)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ def readCard(facts: Mapping[str, Any]) -> Card:
             labels=tuple(str(name) for name, _value in facts["labels"]),
             modalities=tuple(owned),
             inputs=1 if anyOf or len(facts["inputs"]) == 1 else len(owned),
+            anyOf=anyOf,
             sites=tuple((str(site), int(cases)) for site, cases in facts["sites"]),
             dice={str(site): dict(of) for site, of in dice.items()},
         )
@@ -97,6 +105,7 @@ def _common(cards: list[Card | None]) -> Card | None:
         labels=first.labels,
         modalities=tuple(dict.fromkeys(name for card in cards for name in card.modalities)),
         inputs=first.inputs,
+        anyOf=first.anyOf,
         sites=tuple(dict(site for card in cards for site in card.sites).items()),
         dice={},
     )

@@ -107,14 +107,22 @@ def _interpreter(program: str, packages: Path | None) -> Command:
     return Command((program, "-m", "FedSegCore"), tuple(folders))
 
 
-def segmentWords(image: Path, modality: str, model: Path, out: Path, disagreement: Path) -> list[str]:
-    """`fedseg segment` of one image.
+def segmentWords(
+    images: Mapping[str, Path], model: Path, out: Path, disagreement: Path, *, resample: bool = False
+) -> list[str]:
+    """`fedseg segment` of one case.
 
     Args:
-        model: a model file, or a folder of models that are mixed for this image.
+        images: modality -> image.
+        model: a model file, or a folder of models that are mixed for this case.
         disagreement: where a mixture's map goes; one model has none.
+        resample: bring the images onto the first one's grid where they differ.
     """
-    words = ["segment", "--json", "--image", f"{modality}={image}", "-o", str(out)]
+    words = ["segment", "--json", "-o", str(out)]
+    for modality, image in images.items():
+        words += ["--image", f"{modality}={image}"]
+    if resample:
+        words.append("--resample")
     if model.is_dir():
         return [*words, "--route", str(model), "--disagreement", str(disagreement)]
     return [*words, "--model", str(model)]

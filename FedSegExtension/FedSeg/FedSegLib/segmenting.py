@@ -53,25 +53,33 @@ class SegmentationRun:
 
     Args:
         scene: `FedSegLib.scene`, or what stands in for it.
-        volume: the volume node; may be deleted while the command runs.
+        volumes: modality -> volume node, the first of which the result belongs to; they may be deleted meanwhile.
         model: a model file, or a folder of models to be mixed.
         environment: variables of the time before Slicer started.
     """
 
     def __init__(
-        self, scene, volume, model: Path, modality: str, *, command: Command, environment: Mapping[str, str]
+        self,
+        scene,
+        volumes: Mapping[str, Any],
+        model: Path,
+        *,
+        command: Command,
+        environment: Mapping[str, str],
+        resample: bool = False,
     ) -> None:
         self._scene = scene
-        self._volumeId = volume.GetID()
+        self._volumeId = next(iter(volumes.values())).GetID()
         self._model = model
         # Names of patients and files stay out of what the command is told, and so out of its messages.
         self._folder = Path(tempfile.mkdtemp(prefix="FedSeg-"))
         self._out = self._folder / "segmentation.seg.nrrd"
         self._disagreement = self._folder / "disagreement.nrrd"
-        image = self._folder / "image.nrrd"
+        images = {name: self._folder / f"image_{place}.nrrd" for place, name in enumerate(volumes)}
         try:
-            scene.exportVolume(volume, image)
-            words = segmentWords(image, modality, model, self._out, self._disagreement)
+            for name, volume in volumes.items():
+                scene.exportVolume(volume, images[name])
+            words = segmentWords(images, model, self._out, self._disagreement, resample=resample)
             self.job = Job(command, words, folder=self._folder, environment=environment)
         except BaseException:
             shutil.rmtree(str(self._folder), ignore_errors=True)
