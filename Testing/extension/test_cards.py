@@ -58,7 +58,7 @@ def test_a_mixture_takes_what_any_of_its_models_takes_and_has_no_reported_dice(t
 
 def test_a_model_of_several_inputs_says_how_many() -> None:
     several = CARD | {"inputs": [["T1"], ["FLAIR"]], "owned": ["T1", "FLAIR"]}
-    assert readCard(several).inputs == 2
+    assert readCard(several).inputs == 2 and readCard(several).takesSeveral
 
 
 def test_a_model_with_an_encoder_for_each_modality_takes_one_image() -> None:
@@ -67,7 +67,7 @@ def test_a_model_with_an_encoder_for_each_modality_takes_one_image() -> None:
         "owned": ["T1", "FLAIR"],
         "network": {"kind": "multiencoder"},
     }
-    assert readCard(several).inputs == 1
+    assert readCard(several).inputs == 1 and readCard(several).takesSeveral
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"only.safetensors": {"name": 3}}', "\x00"])

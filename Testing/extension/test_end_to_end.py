@@ -58,7 +58,8 @@ def test_the_real_command_tells_a_models_card(header: ModelHeader, bank_of: Make
     job = Job(command, words, folder=tmp_path, environment={})
     assert job.wait(20) == DONE and job.story.result is not None
     told = readCard(job.story.result["summary"])
-    assert told == Card("global", "a study", "fedavg", ("Liver", "Kidney"), ("CT",), 1, (("north", 3),), {})
+    sites = (("north", 3),)
+    assert told == Card("global", "a study", "fedavg", ("Liver", "Kidney"), ("CT",), 1, False, sites, {})
 
 
 def test_the_index_that_a_study_writes_is_understood(finished: Finished) -> None:
