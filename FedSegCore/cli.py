@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from FedSegCore.console import Console
 from FedSegCore.errors import FedSegError, UsageError, nearest
+from FedSegCore.unforeseen import TRACEBACK, unforeseen
 
 DISCLAIMER = (
     "Research software, not a medical device: every segmentation must be reviewed by a qualified person."
@@ -61,40 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.error(f"{where}: {error.strerror or error}.", "Check the disk's space and your rights.")
         return 2
     except Exception as error:
-        if os.environ.get(_TRACEBACK):
+        if os.environ.get(TRACEBACK):
             raise
-        console.error(*_unforeseen(error))
+        console.error(*unforeseen(error))
         return 1
 
 
 _GOING_ON = {
     "simulate": "What was finished is on disk; simulate goes on with --resume.",
     "train": "What was finished is on disk; train goes on with --resume.",
+    "segment": "What was finished is on disk; segment goes on with --resume.",
     "demo": "What was finished is on disk; `fedseg simulate DIR/hospitals/study.toml --out DIR --resume` goes on.",
 }
 """What can be done after Ctrl-C, where it is not to begin again."""
-
-_TRACEBACK = "FEDSEG_TRACEBACK"
-"""Set to anything, an unforeseen error is shown with where it came from."""
-
-
-def _unforeseen(error: Exception) -> tuple[str, str]:
-    """Message and fix for what no code expected: too little memory, or a bug."""
-    told = f"{type(error).__name__}: {error}"
-    if isinstance(error, ModuleNotFoundError):
-        return (
-            f"FedSeg lacks the Python package {error.name}.",
-            "Install FedSeg with what it needs: pip install -c constraints.txt -e . in its folder.",
-        )
-    if isinstance(error, MemoryError) or "memory" in str(error).lower():
-        return (
-            f"Memory ran out ({told}).",
-            "Use a smaller batch_size or patch, fewer workers, or --device cpu.",
-        )
-    return (
-        f"FedSeg failed in a way it did not foresee ({told}).",
-        f"Report it with what {_TRACEBACK}=1 shows.",
-    )
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -165,6 +145,12 @@ def _segment(verbs: _Verbs) -> None:
         "--route", type=Path, metavar="DIR", help="fit a mixture of the folder's models to each image"
     )
     segment.add_argument("-o", "--out", type=Path, required=True, metavar="OUT")
+    segment.add_argument("--format", choices=("nii.gz", "nrrd", "seg.nrrd"), dest="kind",
+                         help="what the results in a folder are; default: as the images")  # fmt: skip
+    segment.add_argument("--modality", metavar="NAME",
+                         help="what every image is, where the model takes several kinds")  # fmt: skip
+    segment.add_argument("--resume", action="store_true",
+                         help="leave out cases whose result is there and whole")  # fmt: skip
     segment.add_argument("--resample", action="store_true",
                          help="bring a case's images onto the first one's grid where they differ")  # fmt: skip
     segment.add_argument(

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from FedSegCore.inference.bank import Bank
+from FedSegCore.inference.windows import Tell, between, nobody, watched
 from FedSegCore.learning.losses import decode
 from FedSegCore.learning.predict import overlap, predict
 
@@ -39,11 +40,13 @@ def disagree(
     answer: Float[Tensor, "l u v w"],
     *,
     device: torch.device | str,
+    tell: Tell = nobody,
 ) -> Disagreement:
     """Ask every model of the bank about a prepared scan; one of them is in memory at a time, read from its file.
 
     Args:
         answer: the probabilities of the segmentation whose trust is in question.
+        tell: is told how far it is.
     """
     header, knows = bank.header, bank.knows
     compared = knows.sum(0) > 1
@@ -51,7 +54,9 @@ def disagree(
     sums, entropies = torch.zeros_like(answer), torch.zeros_like(answer)
     apart: list[float] = []
     for place, known in enumerate(knows):
-        probabilities = predict(bank.model(place, device).net, image, patch=header.plan.patch)
+        net, patch = bank.model(place, device).net, header.plan.patch
+        with watched(net, image, patch, between(tell, place / len(knows), (place + 1) / len(knows))):
+            probabilities = predict(net, image, patch=patch)
         own = _decoded(probabilities, known, overlapping=header.overlapping)
         dices = overlap(truth, own)
         for label in (known & compared).nonzero().flatten().tolist():

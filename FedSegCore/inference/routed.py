@@ -20,6 +20,7 @@ from FedSegCore.inference.disagreement import Disagreement, disagree
 from FedSegCore.inference.outside import Answer, Serve, serve
 from FedSegCore.inference.segment import Segmentation, as_segmentation, prepare_case, restore
 from FedSegCore.inference.verdict import Calibration, Verdict, as_facts, judge
+from FedSegCore.inference.windows import Tell, between, nobody, watched
 from FedSegCore.learning.predict import predict
 from FedSegCore.nets.routing import Routed
 
@@ -100,11 +101,16 @@ class RoutedBank:
         self._device = device
         self._seed = seed
 
-    def segment(self, volumes: Mapping[str, Volume]) -> RoutedSegmentation:
-        """Fit the mixture to one case's images, without labels, and segment it."""
+    def segment(self, volumes: Mapping[str, Volume], *, tell: Tell = nobody) -> RoutedSegmentation:
+        """Fit the mixture to one case's images, without labels, and segment it.
+
+        Args:
+            volumes: as for `segment_volumes`.
+            tell: is told how far it is.
+        """
         header = self.bank.header
         image, geometry = prepare_case(header, volumes)
-        answer, probabilities, found = self.ask(image)
+        answer, probabilities, found = self.ask(image, tell=tell)
         regions = restore(header, probabilities, geometry)
         return RoutedSegmentation(
             as_segmentation(header, regions),
@@ -115,11 +121,20 @@ class RoutedBank:
             self.calibration,
         )
 
-    def ask(self, image: Float[Tensor, "c u v w"]) -> tuple[Answer, Float[Tensor, "l u v w"], Disagreement]:
+    def ask(
+        self, image: Float[Tensor, "c u v w"], *, tell: Tell = nobody
+    ) -> tuple[Answer, Float[Tensor, "l u v w"], Disagreement]:
         """The network for a prepared scan, its probabilities, and how far the models disagree."""
+        part = 1 / (
+            2 + len(self.bank.experts)
+        )  # fitting counts as much as asking one model; the mixture is one
         answer = self._serve(image, torch.Generator().manual_seed(self._seed))
-        probabilities = predict(answer.net, image, patch=self.bank.header.plan.patch)
-        return answer, probabilities, disagree(self.bank, image, probabilities, device=self._device)
+        patch = self.bank.header.plan.patch
+        with watched(answer.net, image, patch, between(tell, part, 2 * part)):
+            probabilities = predict(answer.net, image, patch=patch)
+        rest = between(tell, 2 * part, 1.0)
+        found = disagree(self.bank, image, probabilities, device=self._device, tell=rest)
+        return answer, probabilities, found
 
 
 def mixture(bank: Bank, answer: Answer) -> Mixture:

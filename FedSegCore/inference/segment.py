@@ -15,10 +15,12 @@ from FedSegCore.data.geometry import Geometry
 from FedSegCore.data.io import image_suffix, read_volume, write_label_map, write_segments
 from FedSegCore.data.labels import paint
 from FedSegCore.data.legend import Legend, make_legend
+from FedSegCore.data.named import read_named
 from FedSegCore.data.plan import undo
 from FedSegCore.data.volume import Volume
 from FedSegCore.errors import DataError, UsageError, nearest
 from FedSegCore.inference.modelfile import Model, ModelHeader
+from FedSegCore.inference.windows import Tell, nobody, watched
 from FedSegCore.learning.losses import decode
 from FedSegCore.learning.predict import predict
 from FedSegCore.nets.multiencoder import see
@@ -46,16 +48,19 @@ class Segmentation:
         return int(np.count_nonzero(shown != _known_regions(self.regions, header)))
 
 
-def segment_volumes(model: Model, volumes: Mapping[str, Volume]) -> Segmentation:
+def segment_volumes(model: Model, volumes: Mapping[str, Volume], *, tell: Tell = nobody) -> Segmentation:
     """Segment one case.
 
     Args:
         volumes: its images on one grid, by modality (see `match_modalities`); those that the model's owner
             did not train with are left aside.
+        tell: is told how far it is.
     """
     image, geometry = prepare_case(model.header, volumes)
     see(model.net, [name for name in model.header.modalities if name in volumes])
-    return as_segmentation(model.header, segment_prepared(model, image, geometry))
+    with watched(model.net, image, model.header.plan.patch, tell):
+        regions = segment_prepared(model, image, geometry)
+    return as_segmentation(model.header, regions)
 
 
 def prepare_case(
@@ -192,3 +197,24 @@ def write_segmentation(path: Path, segmentation: Segmentation, *, like: Volume, 
         write_segments(path, regions, like=like, segments=values, legend=legend)
     else:
         write_label_map(path, segmentation.label_map, like=like, segments=values, legend=legend)
+
+
+def volumes_of_result(path: Path) -> dict[str, float]:
+    """The volumes in ml of the structures of a result that was written before; {} where it does not name any.
+
+    Raises:
+        DataError: the file cannot be read to its end.
+    """
+    drawn = read_named(path)
+    if drawn is None:
+        read_volume(path)
+        return {}
+    return volumes_in_ml(drawn.masks, drawn.affine)
+
+
+def volumes_in_ml(
+    regions: Mapping[str, Bool[np.ndarray, "x y z"]], affine: Float[np.ndarray, "4 4"]
+) -> dict[str, float]:
+    """The volumes of structures on one grid."""
+    voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0
+    return {name: round(float(region.sum()) * voxel_ml, 3) for name, region in regions.items()}
