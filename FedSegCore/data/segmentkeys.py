@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from FedSegCore.data.terminology import TAG, Colour, term_of
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, UInt8
 
@@ -56,7 +58,8 @@ def segmentation_metadata(
     # Slicer crops a layer to the extent of the first segment on it, so all of a layer share the layer's.
     extents = [_extent(layer != 0) for layer in layers]
     for number, (name, value) in enumerate(segments.items()):
-        red, green, blue = colorsys.hsv_to_rgb((number * _GOLDEN_RATIO) % 1.0, 0.6, 0.9)
+        term = term_of(name)
+        red, green, blue = term.colour or _any_colour(number)
         keys |= {
             f"Segment{number}_ID": f"Segment_{number + 1}",
             f"Segment{number}_Name": name,
@@ -66,9 +69,14 @@ def segmentation_metadata(
             f"Segment{number}_LabelValue": str(value),
             f"Segment{number}_Layer": str(places[name]),
             f"Segment{number}_Extent": extents[places[name]],
-            f"Segment{number}_Tags": "|",
+            f"Segment{number}_Tags": f"{TAG}:{term.entry}|",
         }
     return keys
+
+
+def _any_colour(number: int) -> Colour:
+    """The next of an endless row of colours that are far from those before."""
+    return colorsys.hsv_to_rgb((number * _GOLDEN_RATIO) % 1.0, 0.6, 0.9)
 
 
 def _extent(mask: np.ndarray) -> str:
