@@ -111,11 +111,22 @@ _AUGMENTED_BY: Final = {
 """Which kinds of augmentation heed a key."""
 
 
-def _check_augmentation(entries: Sequence[Named], training: Training) -> None:
-    """The keys of augmentation are of use where there is some, the random networks' where it is "gin"."""
-    augmented = {
+def unused_augmentation(entries: Sequence[Named], training: Training) -> frozenset[str]:
+    """The keys of augmentation that no row heeds; a report does not tell of them."""
+    kinds = set(_augmented(entries, training).values())
+    return frozenset(key for key, heeded_by in _AUGMENTED_BY.items() if kinds.isdisjoint(heeded_by))
+
+
+def _augmented(entries: Sequence[Named], training: Training) -> dict[str, str | None]:
+    """The kind of augmentation of each row."""
+    return {
         entry.name: entry.training.get("augment") or training.augment or entry.augment for entry in entries
     }
+
+
+def _check_augmentation(entries: Sequence[Named], training: Training) -> None:
+    """The keys of augmentation are of use where there is some, the random networks' where it is "gin"."""
+    augmented = _augmented(entries, training)
     for entry in entries:
         if isinstance(entry.method, FedMEPD) and augmented[entry.name] in WITH_FLOW:
             raise StudyError(

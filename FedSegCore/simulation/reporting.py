@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from FedSegCore.federation.ledger import read_lines
+from FedSegCore.idle import unused_augmentation
 from FedSegCore.inference.modelfile import load_model
 from FedSegCore.report.inputs import ReportInputs
 from FedSegCore.report.overlays import Overlay
@@ -62,6 +63,7 @@ def _validated(run: Run, number: int) -> int:
 def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str, Any]:
     """What was trained, on what, and how."""
     study = setting.study
+    unused = unused_augmentation([run.entry for run in runs], study.train)
     return {
         "name": study.name,
         "methods": list(study.methods),
@@ -85,7 +87,7 @@ def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str,
         ],
         "plan": setting.plan.to_dict(),
         "network": _networks(setting, runs),
-        "train": asdict(study.train),
+        "train": {key: value for key, value in asdict(study.train).items() if key not in unused},
         "method_options": study.method_options,
         "device": runs[-1].device.type,
         "seconds": seconds,

@@ -76,3 +76,10 @@ def test_another_baseline_may_be_given_on_resuming(compared: tuple[Path, ReportI
     outcome = fedseg("simulate", study, "--out", folder / "out", "--resume", "--json")
     assert outcome.code == 0 and outcome.told("round") == []
     assert "Difference in Dice to <strong>Central</strong>" in page(folder)
+
+
+def test_settings_of_an_augmentation_that_no_row_has_are_not_told(
+    compared: tuple[Path, ReportInputs],
+) -> None:
+    told = compared[1].study["train"]
+    assert told["learning_rate"] and not {"flow_mode", "gin_kernels", "gin_balance"} & set(told)
