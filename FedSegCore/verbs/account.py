@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from FedSegCore.console import Console
+from FedSegCore.data.imagefiles import image_stem
 
 
 @final
 class Account:
     """What became of each case; its events, its lines, and in the end the result.
 
-    A case's `case` event is told when it is over: file (its image), path (its result, null where it failed), state
-    (done, failed or skipped), volumes_ml, and where it was routed routing, as in the result's summary.
+    A case's `case` event is told when it is over: name (its result's, without the suffix), file (its image), path
+    (its result, null where it failed), state (done, failed or skipped), volumes_ml, and where it was routed routing,
+    as in the result's summary.
 
     Args:
         cases: how many there are.
@@ -67,13 +69,13 @@ class Account:
         self._hidden.append(hidden)
         if routing is not None:
             self._routing[str(self._target)] = routing
-        self._keep("done", volumes_ml, **({} if routing is None else {"routing": routing}))
+        self._keep(volumes_ml, state="done", **({} if routing is None else {"routing": routing}))
         self.console.say(f"{self._target}: {_sizes(volumes_ml)}")
 
     def skipped(self, volumes_ml: Mapping[str, float]) -> None:
         """The case's result was there before."""
         self._skipped.append(str(self._target))
-        self._keep("skipped", volumes_ml)
+        self._keep(volumes_ml, state="skipped")
         self.console.say(f"{self._target}: there already, left out")
 
     def failed(self, message: str, fix: str) -> None:
@@ -81,7 +83,7 @@ class Account:
         self._busy_s += time.monotonic() - self._began
         self._failed.append(str(self._image))
         self.console.emit("problem", file=self._image, severity="error", message=message, fix=fix)
-        self.console.emit("case", file=self._image, path=None, state="failed", volumes_ml={})
+        self._tell_case(path=None, state="failed", volumes_ml={})
         self.console.say(" ".join(f"{self._image}: failed: {message} {fix}".split()))
 
     def close(self) -> int:
@@ -96,11 +98,12 @@ class Account:
         self.console.result(summary, paths=list(self._volumes_ml))
         return 1 if self._failed else 0
 
-    def _keep(self, state: str, volumes_ml: Mapping[str, float], **more: Any) -> None:
+    def _keep(self, volumes_ml: Mapping[str, float], **more: Any) -> None:
         self._volumes_ml[str(self._target)] = volumes_ml
-        self.console.emit(
-            "case", file=self._image, path=self._target, state=state, volumes_ml=volumes_ml, **more
-        )
+        self._tell_case(path=self._target, volumes_ml=volumes_ml, **more)
+
+    def _tell_case(self, **facts: Any) -> None:
+        self.console.emit("case", name=image_stem(self._target), file=self._image, **facts)
 
     def _tell(self, share: float) -> None:
         over = len(self._done) + len(self._failed)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import vtk
-from vtk.util.numpy_support import vtk_to_numpy
 
 from FedSegCore.data.io import write_label_map, write_segments
 from FedSegCore.data.terminology import UNKNOWN, term_of
 from FedSegCore.data.volume import Volume
 from Testing.data.test_segmentkeys import crossing_regions
 
+vtk = pytest.importorskip("vtk")
+numpy_support = pytest.importorskip("vtk.util.numpy_support")
 slicer_core = pytest.importorskip("slicer_core")
 
 AFFINE = np.array([[0, 0, 2.0, -78.16], [-2.0, 0, 0, 82.23], [0, 1.5, 0, -75.27], [0, 0, 0, 1]])
@@ -38,7 +38,7 @@ def mask_of(node: object, segment: object) -> np.ndarray:
     start, shape = found.GetExtent()[::2], tuple(found.GetDimensions())
     whole = np.zeros((9, 8, 7), dtype=bool)
     if 0 not in shape and found.GetPointData().GetScalars():
-        part = vtk_to_numpy(found.GetPointData().GetScalars()).reshape(shape, order="F") != 0
+        part = numpy_support.vtk_to_numpy(found.GetPointData().GetScalars()).reshape(shape, order="F") != 0
         whole[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))] = part
     return whole
 

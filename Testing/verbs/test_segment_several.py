@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from FedSegCore.data.imagefiles import image_stem
 from FedSegCore.data.io import read_volume, write_label_map
 from FedSegCore.errors import StorageError
 from FedSegCore.verbs.account import Account
@@ -51,7 +50,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def states(outcome: Outcome) -> dict[str, str]:
-    return {image_stem(Path(event["file"])): event["state"] for event in outcome.told("case")}
+    return {event["name"]: event["state"] for event in outcome.told("case")}
 
 
 def test_a_broken_image_is_told_and_the_others_are_segmented(
@@ -67,6 +66,8 @@ def test_a_broken_image_is_told_and_the_others_are_segmented(
     assert summary["done"] == [found[0], found[2]] == outcome.result["paths"] == list(summary["volumes_ml"])
     assert summary["failed"] == [problem["file"]] and summary["skipped"] == []
     assert states(outcome) == {"anna": "done", "berta": "failed", "clara": "done"}
+    assert [event["file"] for event in outcome.told("case")] == [str(scans / f"{n}.nii.gz") for n in NAMES]
+    assert [event["path"] for event in outcome.told("case")] == [found[0], None, found[2]]
     assert names_in(tmp_path / "found") == ["anna.nii.gz", "clara.nii.gz"]
 
 
@@ -138,28 +139,29 @@ def test_a_resumed_run_says_what_it_leaves_out_and_keeps_what_others_drew(
     assert outcome.out.splitlines()[-1] == "2 done, 0 failed, 1 skipped" and drawn.read_bytes() == before
 
 
-def test_a_case_whose_map_of_disagreement_is_lacking_is_segmented_again(
-    finished: Finished, scans: Path, tmp_path: Path
+def test_a_routed_case_tells_its_progress_and_without_its_map_of_disagreement_is_not_done(
+    finished: Finished, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maps = tmp_path / "maps"
-    bank = (
-        "--route",
-        finished.model.parent,
-        "--modality",
-        "CT",
+    monkeypatch.setattr(Account, "EVERY_S", 0.0)
+    maps, source = tmp_path / "maps", ("--route", finished.model.parent, "--modality", "CT")
+    words = (
+        "segment",
+        scans / "anna.nii.gz",
+        *source,
+        "-o",
+        tmp_path / "found",
         "--disagreement",
         maps,
         "--resume",
-        "--json",
     )
-    for name in NAMES[1:]:
-        (scans / f"{name}.nii.gz").unlink()
-    words = ("segment", scans, *bank, "-o", tmp_path / "found")
-    (told,) = fedseg(*words).told("case")
-    assert told["state"] == "done" and "% like" in told["routing"]["sentence"].replace(" %", "%")
-    assert states(fedseg(*words)) == {"anna": "skipped"}
+    first = fedseg(*words, "--json")
+    (told,) = first.told("case")
+    assert told["state"] == "done" and "like" in told["routing"]["sentence"]
+    values = [event["value"] for event in first.told("progress")]
+    assert values == sorted(values) and values[0] == 0 and values[-1] == 1 and len(set(values)) > 8
+    assert states(fedseg(*words, "--json")) == {"anna": "skipped"}
     (maps / "anna.nii.gz").unlink()
-    assert states(fedseg(*words)) == {"anna": "done"} and names_in(maps) == ["anna.nii.gz"]
+    assert states(fedseg(*words, "--json")) == {"anna": "done"} and names_in(maps) == ["anna.nii.gz"]
 
 
 def test_a_format_is_for_folders_of_results(scans: Path, finished: Finished, tmp_path: Path) -> None:
@@ -189,15 +191,11 @@ def test_a_modality_is_said_of_all_images_once(scans: Path, segmented: Segmented
     assert "2 channels of scan" in refused(segmented(scans))
 
 
-@pytest.mark.parametrize("how", ["--model", "--route"])
 def test_progress_is_told_while_a_volume_is_segmented(
-    how: str, finished: Finished, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scans: Path, segmented: Segmented, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Account, "EVERY_S", 0.0)
-    source = finished.model if how == "--model" else finished.model.parent
-    images = [scans / "anna.nii.gz", scans / "berta.nii.gz"][: 2 if how == "--model" else 1]
-    outcome = fedseg("segment", *images, how, source, "--modality", "CT", "-o", tmp_path / "found", "--json")
-    told = outcome.told("progress")
+    told = segmented(scans / "anna.nii.gz", scans / "berta.nii.gz", "--json").told("progress")
     values = [event["value"] for event in told]
     assert {event["stage"] for event in told} == {"segment"}
     assert values == sorted(values) and values[0] == 0 and values[-1] == 1 and len(set(values)) > 8
