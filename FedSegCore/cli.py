@@ -135,7 +135,7 @@ def _segment(verbs: _Verbs) -> None:
         nargs="*",
         type=Path,
         metavar="IMAGE",
-        help="image, DICOM folder, or folder of images, where CASE_0000, CASE_0001, ... are one case's channels",
+        help="image, DICOM folder, or folder of both, where CASE_0000, CASE_0001, ... are one case's channels",
     )
     segment.add_argument("--image", action="append", default=[], metavar="MODALITY=FILE", dest="channels",
                          help="one channel of one case; may be repeated")  # fmt: skip
