@@ -1,0 +1,60 @@
+"""Which classes the facts are about: what FedSeg uses, and what a module of three panels may come to use."""
+
+from __future__ import annotations
+
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
+CTK = _names("""
+ctkBasePopupWidget ctkCheckableComboBox ctkCheckablePushButton ctkCheckBox ctkCollapsibleButton
+ctkCollapsibleGroupBox ctkColorPickerButton ctkComboBox ctkDirectoryButton ctkDoubleRangeSlider ctkDoubleSlider
+ctkDoubleSpinBox ctkExpandButton ctkExpandableWidget ctkFittedTextBrowser ctkMenuButton ctkMenuComboBox
+ctkMessageBox ctkPathLineEdit ctkPopupWidget ctkPushButton ctkRangeWidget ctkSearchBox ctkSettings
+ctkSliderWidget ctkThumbnailLabel ctkTreeComboBox
+""")
+
+QMRML = _names("""
+qMRMLCheckableNodeComboBox qMRMLCollapsibleButton qMRMLColorTableComboBox qMRMLNodeComboBox
+qMRMLSegmentEditorWidget qMRMLSegmentSelectorWidget qMRMLSegmentationRepresentationsListView
+qMRMLSegmentationShow3DButton qMRMLSegmentsTableView qMRMLSliderWidget qMRMLRangeWidget qMRMLTableView
+qMRMLWidget qSlicerAbstractCoreModule qSlicerAbstractModule qSlicerAbstractModuleWidget qSlicerApplication
+qSlicerCoreApplication qSlicerCoreIOManager qSlicerIOManager qSlicerLayoutManager qSlicerModuleManager
+qSlicerAbstractModuleFactoryManager qSlicerScriptedLoadableModule qSlicerScriptedLoadableModuleWidget
+qSlicerWidget
+""")
+
+VTK = _names("""
+vtkMRMLColorTableNode vtkMRMLDisplayNode vtkMRMLDisplayableNode vtkMRMLLabelMapVolumeNode vtkMRMLNode
+vtkMRMLScalarVolumeDisplayNode vtkMRMLScalarVolumeNode vtkMRMLScene vtkMRMLScriptedModuleNode
+vtkMRMLSegmentEditorNode vtkMRMLSegmentationDisplayNode vtkMRMLSegmentationNode vtkMRMLSegmentationStorageNode
+vtkMRMLStorableNode vtkMRMLStorageNode vtkMRMLSubjectHierarchyConstants vtkMRMLSubjectHierarchyNode
+vtkMRMLTransformNode vtkMRMLTransformableNode vtkMRMLVolumeArchetypeStorageNode vtkMRMLVolumeDisplayNode
+vtkMRMLVolumeNode vtkOrientedImageData vtkOrientedImageDataResample vtkSegment vtkSegmentation
+vtkSlicerSegmentationsModuleLogic vtkSlicerTerminologiesModuleLogic vtkSlicerTerminologyEntry
+vtkSlicerVolumesLogic
+""")
+
+QT = _names("""
+QAbstractButton QAbstractItemView QAbstractScrollArea QAbstractSlider QAbstractSpinBox QAction QApplication
+QBrush QButtonGroup QCheckBox QColor QComboBox QCoreApplication QDesktopServices QDialog QDialogButtonBox QDir
+QDoubleSpinBox QEventLoop QFileDialog QFont QFormLayout QFrame QGridLayout QGroupBox QGuiApplication QHBoxLayout
+QHeaderView QLabel QLayout QLineEdit QBoxLayout QListView QListWidget QListWidgetItem QMenu QMessageBox QObject
+QPainter QPalette QPen QPixmap QPlainTextEdit QPoint QPointF QProcess QProcessEnvironment QProgressBar
+QProgressDialog QPushButton QRadioButton QRect QRectF QScrollArea QScrollBar QSettings QShortcut QSize
+QSizePolicy QSlider QSpacerItem QSpinBox QSplitter QStackedWidget QStandardPaths QTabBar QTabWidget QTableView
+QTableWidget QTableWidgetItem QTextBrowser QTextEdit QTimer QToolButton QUrl QVBoxLayout QWidget
+""")
+
+QT_ENUMERATIONS = _names("""
+AlignmentFlag AspectRatioMode BrushStyle CaseSensitivity CheckState ConnectionType CursorShape FocusPolicy
+GlobalColor ItemDataRole ItemFlag LayoutDirection MatchFlag Orientation PenStyle ScrollBarPolicy SortOrder
+TextElideMode TextFormat TextInteractionFlag ToolButtonStyle TransformationMode WindowModality WindowType
+""")
+
+PLAIN_VTK = _names("""
+vtkAbstractTransform vtkAlgorithm vtkCollection vtkCommand vtkDataArray vtkDataObject vtkDataSet vtkDoubleArray
+vtkImageAlgorithm vtkImageData vtkImageReslice vtkIntArray vtkMatrix4x4 vtkObject vtkObjectBase vtkStringArray
+vtkTransform reference
+""")
