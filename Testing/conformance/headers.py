@@ -122,7 +122,7 @@ def _split(parameters: str) -> list[str]:
 def _normalized(parameter: str) -> str:
     """A parameter's type as `QMetaObject::normalizedSignature` writes it."""
     text = re.sub(r"\s*([*&<>,:])\s*", r"\1", parameter.strip())
-    text = re.sub(r"^([^*&]+) const&", r"const \1&", text)
+    text = re.sub(r"^([^*&]+?)\s*const&", r"const \1&", text)
     words = re.sub(r"([*&>])(?=\w)", r"\1 ", text).split()
     if (
         len(words) > 1
