@@ -1,0 +1,88 @@
+# Stand-ins for the macros of Slicer and CTK that FedSeg calls. They take the same arguments, copy and byte-compile
+# the listed files, install them and add the same tests; a listed file that is missing is an error.
+
+function(ctkMacroCompilePythonScript)
+  cmake_parse_arguments(MY "NO_INSTALL_SUBDIR;GLOBAL_TARGET" "TARGET_NAME;SOURCE_DIR;DESTINATION_DIR;INSTALL_DIR"
+    "SCRIPTS;RESOURCES" ${ARGN})
+  foreach(name TARGET_NAME SCRIPTS DESTINATION_DIR INSTALL_DIR)
+    if(NOT DEFINED MY_${name})
+      message(FATAL_ERROR "ctkMacroCompilePythonScript: ${name} is missing")
+    endif()
+  endforeach()
+  if(MY_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "ctkMacroCompilePythonScript: unknown arguments ${MY_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT MY_SOURCE_DIR)
+    set(MY_SOURCE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
+  endif()
+  set(copy "set(sources")
+  foreach(file ${MY_SCRIPTS} ${MY_RESOURCES})
+    if(NOT EXISTS "${MY_SOURCE_DIR}/${file}" OR IS_DIRECTORY "${MY_SOURCE_DIR}/${file}")
+      message(FATAL_ERROR "ctkMacroCompilePythonScript: there is no file ${MY_SOURCE_DIR}/${file}")
+    endif()
+    string(APPEND copy "\n  \"${file}\"")
+  endforeach()
+  set(script "${CMAKE_CURRENT_BINARY_DIR}/copy_${MY_TARGET_NAME}.cmake")
+  file(WRITE "${script}" "${copy})
+foreach(file \${sources})
+  get_filename_component(folder \"${MY_DESTINATION_DIR}/\${file}\" DIRECTORY)
+  file(COPY \"${MY_SOURCE_DIR}/\${file}\" DESTINATION \"\${folder}\")
+endforeach()
+")
+  # As CTK does, only what is listed as a script is compiled.
+  set(compiled "")
+  foreach(file ${MY_SCRIPTS})
+    string(APPEND compiled "${MY_DESTINATION_DIR}/${file}\n")
+  endforeach()
+  set(list "${CMAKE_CURRENT_BINARY_DIR}/compile_${MY_TARGET_NAME}.txt")
+  file(WRITE "${list}" "${compiled}")
+  add_custom_target(${MY_TARGET_NAME} ALL
+    COMMAND "${CMAKE_COMMAND}" -P "${script}"
+    COMMAND "${PYTHON_EXECUTABLE}" -m compileall -q -b -i "${list}"
+    VERBATIM)
+  set(installed "${MY_DESTINATION_DIR}")
+  if(MY_NO_INSTALL_SUBDIR)
+    set(installed "${MY_DESTINATION_DIR}/")
+  endif()
+  install(DIRECTORY "${installed}" DESTINATION "${MY_INSTALL_DIR}" COMPONENT RuntimeLibraries)
+endfunction()
+
+function(_mock_add_test name code)
+  if(Slicer_LAUNCHER_EXECUTABLE)
+    add_test(NAME "py_${name}" COMMAND ${Slicer_LAUNCHER_EXECUTABLE} --no-splash --testing --no-main-window
+      --additional-module-paths "${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}" ${code})
+    set_tests_properties("py_${name}" PROPERTIES RUN_SERIAL TRUE)
+  endif()
+endfunction()
+
+function(slicer_add_python_unittest)
+  cmake_parse_arguments(MY "" "SCRIPT;TESTNAME_PREFIX" "SLICER_ARGS" ${ARGN})
+  get_filename_component(name "${MY_SCRIPT}" NAME_WE)
+  set(folders "['${CMAKE_CURRENT_BINARY_DIR}', '${CMAKE_CURRENT_SOURCE_DIR}']")
+  _mock_add_test("${MY_TESTNAME_PREFIX}${name}"
+    "--python-code;import slicer.testing\\; slicer.testing.runUnitTest(${folders}, '${name}')")
+endfunction()
+
+function(slicer_add_python_test)
+  cmake_parse_arguments(MY "" "SCRIPT;TESTNAME_PREFIX" "SLICER_ARGS;SCRIPT_ARGS" ${ARGN})
+  get_filename_component(name "${MY_SCRIPT}" NAME_WE)
+  get_filename_component(path "${MY_SCRIPT}" ABSOLUTE)
+  _mock_add_test("${MY_TESTNAME_PREFIX}${name}" "--python-script;${path};${MY_SCRIPT_ARGS}")
+endfunction()
+
+function(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(MY "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(NOT MY_NAME OR MY_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule: no NAME, or unknown arguments ${MY_UNPARSED_ARGUMENTS}")
+  endif()
+  ctkMacroCompilePythonScript(TARGET_NAME ${MY_NAME} SCRIPTS ${MY_SCRIPTS} RESOURCES ${MY_RESOURCES}
+    DESTINATION_DIR "${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}"
+    INSTALL_DIR "${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}" NO_INSTALL_SUBDIR)
+  if(BUILD_TESTING AND MY_WITH_GENERIC_TESTS)
+    set(MODULENAME "${MY_NAME}")
+    string(TOLOWER "${MY_NAME}" MODULENAME_LC)
+    set(test "${CMAKE_CURRENT_BINARY_DIR}/qSlicer${MY_NAME}ModuleGenericTest.py")
+    configure_file("${MOCK_DIR}/GenericTest.py.in" "${test}" @ONLY)
+    slicer_add_python_unittest(SCRIPT "${test}" TESTNAME_PREFIX nomainwindow_)
+  endif()
+endfunction()
