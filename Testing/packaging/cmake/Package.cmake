@@ -1,4 +1,10 @@
-# The package as Slicer's own file makes it: one archive of what is installed, with the extension's description.
+# The package: by Slicer's own file where its source is at hand, else as that file makes it, which is one archive of
+# what is installed with the extension's description.
+if(MOCK_SLICER_SOURCE_DIR AND MOCK_CTK_SOURCE_DIR)
+  include(SlicerExtensionCPack)
+  return()
+endif()
+
 set(description "")
 foreach(key HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS CATEGORY)
   if("${EXTENSION_${key}}" STREQUAL "")
