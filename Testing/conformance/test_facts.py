@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from Testing.conformance import facts, headers
+from pathlib import Path
+
+from Testing.conformance import extract_facts, facts, headers
 
 QT_HEADER = """
 /* signals: */ class Forward;
@@ -43,6 +45,19 @@ protected:
 """
 
 
+PYTHON = {
+    "slicer/util.py": "def exportNode(node, filename, properties={}, world: bool = False):\n    pass\n",
+    "slicer/i18n.py": "def tr(text):\n    return text\n",
+    "slicerqt.py": 'class _Internal:\n    def __init__(self):\n        setattr(slicer, "app", instance)\n',
+    "slicer/parameterNodeWrapper/__init__.py": "from .wrapper import *\n",
+    "slicer/parameterNodeWrapper/guiConnectors.py": """
+class Connector:
+    def canRepresent(widget, datatype) -> bool:
+        return type(widget) in (qt.QCheckBox, ctk.ctkCheckBox) and datatype == bool
+""",
+}
+
+
 def qt_class() -> dict[str, list[str]]:
     [(name, bases, body)] = [found for found in headers.classes(QT_HEADER) if found[0] == "fedButton"]
     assert (name, bases) == ("fedButton", ["QWidget", "fedMixin"])
@@ -75,6 +90,20 @@ def test_a_vtk_class_has_its_public_methods_and_those_of_the_macros() -> None:
     found = headers.vtk_class(bases, body)
     assert found["values"] == ["ChangedEvent", "LastEvent"]
     assert found["callables"] == ["GetName", "GetTag", "New", "SetLevel", "ShownOff", "ShownOn"]
+
+
+def test_a_source_tree_gives_names_signatures_bindings_and_classes(tmp_path: Path) -> None:
+    for name, text in PYTHON.items():
+        (tmp_path / "Base" / "Python" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "Base" / "Python" / name).write_text(text)
+    (tmp_path / "Libs").mkdir()
+    (tmp_path / "Libs" / "vtkMRMLNode.h").write_text(VTK_HEADER.replace("vtkFedNode", "vtkMRMLNode"))
+    (tmp_path / "Libs" / "ctkCheckBox.h").write_text(QT_HEADER.replace("fedButton", "ctkCheckBox"))
+    found = extract_facts.slicer_facts(tmp_path, tmp_path)
+    assert set(found["names"]) >= {"app", "util", "i18n", "vtkMRMLNode", "modules"}
+    assert found["functions"]["util"] == {"exportNode": "node, filename, properties=None, world=None"}
+    assert found["bindings"] == {"QCheckBox": ["bool"], "ctkCheckBox": ["bool"]}
+    assert set(found["classes"]) == {"vtkMRMLNode", "ctkCheckBox"}
 
 
 def test_each_part_says_where_it_is_from() -> None:
