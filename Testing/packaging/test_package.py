@@ -115,19 +115,45 @@ def test_the_packed_core_answers_where_no_package_is_installed(modules: Path, tm
     assert done.returncode == 0 and "torch" in done.stdout, done.stderr
 
 
+def write_small_module(folder: Path, words: str) -> None:
+    """An extension of one module in no language, which CMake configures at once."""
+    (folder / "Small.py").touch()
+    (folder / "Small.ui").touch()
+    (folder / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16...3.19)\nproject(Small NONE)\nfind_package(Slicer REQUIRED)\n"
+        f"include(${{Slicer_USE_FILE}})\nslicerMacroBuildScriptedModule(NAME Small {words})\n"
+        "slicer_add_python_unittest(SCRIPT Small.py)\n"
+    )
+
+
 @pytest.mark.parametrize("keyword", ["SCRIPTS", "RESOURCES"])
 def test_a_listed_file_that_is_missing_is_an_error(keyword: str, tmp_path: Path) -> None:
-    files = {"SCRIPTS": "a.py", "RESOURCES": "a.ui", keyword: "missing.ui"}
-    listed = " ".join(f"{key} {name}" for key, name in files.items())
-    (tmp_path / "a.py").touch()
-    (tmp_path / "a.ui").touch()
-    (tmp_path / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.16...3.19)\nproject(Small NONE)\nfind_package(Slicer REQUIRED)\n"
-        f"include(${{Slicer_USE_FILE}})\nslicerMacroBuildScriptedModule(NAME Small {listed})\n"
-    )
+    files = {"SCRIPTS": "Small.py", "RESOURCES": "Small.ui", keyword: "missing.ui"}
+    write_small_module(tmp_path, " ".join(f"{key} {name}" for key, name in files.items()))
     mock = write_mock(tmp_path / "slicer")
     done = run("cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DSlicer_DIR={mock}", cwd=tmp_path)
     assert done.returncode != 0 and "missing.ui" in done.stderr
+
+
+def test_ctest_starts_slicer_with_the_words_that_slicer_takes(tmp_path: Path) -> None:
+    write_small_module(tmp_path, "SCRIPTS Small.py WITH_GENERIC_TESTS")
+    told = tmp_path / "told"
+    program = f"import sys; open({str(told)!r}, 'a').write(' '.join(sys.argv[1:]) + chr(10))"
+    (tmp_path / "slicer.py").write_text(program)
+    binary = tmp_path / "build"
+    binary.mkdir()
+    build(tmp_path, binary, launcher=[sys.executable, str(tmp_path / "slicer.py")])
+    done = run("ctest", cwd=binary)
+    assert done.returncode == 0 and "py_nomainwindow_qSlicerSmallModuleGenericTest" in done.stdout, (
+        done.stdout
+    )
+    generic, own = told.read_text().splitlines()
+    for words, name in ((generic, "qSlicerSmallModuleGenericTest"), (own, "Small")):
+        assert words.startswith("--no-splash --testing ") and f"{binary}/lib/Slicer-5.12/qt-scripted" in words
+        assert (
+            words.endswith(f"'{tmp_path}'], '{name}')") and "--python-code import slicer.testing; " in words
+        )
+    assert "--no-main-window" in generic
 
 
 @pytest.mark.skipif(not LAUNCHER.is_file(), reason="there is nothing that stands for Slicer")
