@@ -33,6 +33,7 @@ def problems(name: str, tree: ast.Module, facts: Facts, *, widgets: Mapping[str,
     for found in imports:
         if isinstance(found, ast.ImportFrom) and id(found) not in guarded:
             yield from (f"{name}:{found.lineno}: {text}" for text in check.of_import(found))
+    yield from (f"{name}: {text}" for text in check.of_scenes(tree))
     around = Names.of(tree, facts, widgets, {})
     shared = {key: value for key, value in around.own.items() if key.startswith("self.")}
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
@@ -71,11 +72,23 @@ class _Check:
             elif not module and not self._in_scope("slicer", alias.name):
                 yield f"slicer has no {alias.name}"
 
+    def of_scenes(self, tree: ast.Module) -> Iterator[str]:
+        """A widget of the scene that the code makes, and never gives the scene."""
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        given = {dotted(call.func) for call in calls}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+                kind, target = dotted(node.value.func).removeprefix("slicer."), dotted(node.targets[0])
+                takes_scene = kind.startswith("qMRML") and "setMRMLScene" in self.facts.of(kind, "callables")
+                if takes_scene and f"{target}.setMRMLScene" not in given:
+                    yield f"{target}, a {kind}, is never given the scene"
+
     def of_expression(self, node: ast.expr, names: Names) -> Iterator[str]:
         """`ast.walk` comes to a call before it comes to what is called."""
         if isinstance(node, ast.Call):
             self.called.add(id(node.func))
             yield from self._of_arguments(node)
+            yield from self._of_keywords(node, names)
             yield from self._of_signal(node, names)
         elif isinstance(node, ast.Attribute):
             yield from self._of_attribute(node, names)
@@ -127,6 +140,14 @@ class _Check:
                 yield f"{function} takes no {keyword.arg}"
         if len(call.args) > len(takes.args) and takes.vararg is None:
             yield f"{function} takes at most {len(takes.args)} arguments in order"
+
+    def _of_keywords(self, call: ast.Call, names: Names) -> Iterator[str]:
+        """What is written in C++ is called with arguments in order alone."""
+        if not isinstance(call.func, ast.Attribute) or not call.keywords:
+            return
+        is_made = dotted(call.func.value) in SCOPES and self.facts.knows(call.func.attr)
+        if is_made or names.classes(call.func.value):
+            yield f"{call.func.attr} takes no arguments by name"
 
     def _of_signal(self, call: ast.Call, names: Names) -> Iterator[str]:
         if not isinstance(call.func, ast.Attribute) or call.func.attr not in ("connect", "disconnect"):

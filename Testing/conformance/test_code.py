@@ -34,6 +34,8 @@ class Panel:
         self.node.GetIJKToRASMatrix(matrix)
         matrix.GetElement(0, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY)
         csv.DictReader(self.file)
+        self._editor = slicer.qMRMLSegmentEditorWidget()
+        self._editor.setMRMLScene(slicer.mrmlScene)
         self.label.setAlignment(qt.Qt.AlignLeft)
 
     def poll(self):
@@ -70,6 +72,13 @@ def test_a_file_names_nothing_that_is_not_there(path: Path, known: facts.Facts) 
         ("util.exportNode", "util.writeNode", "slicer.util has no writeNode"),
         ("world=True", "inWorld=True", "slicer.util.exportNode takes no inWorld"),
         ("{}, world", "{}, 1, 2, world", "slicer.util.exportNode takes at most 4 arguments in order"),
+        ("qt.QTimer()", "qt.QTimer(parent=self)", "QTimer takes no arguments by name"),
+        ('connect("clicked(bool)", ', 'connect("clicked(bool)", slot=', "connect takes no arguments by name"),
+        (
+            "_editor.setMRMLScene(",
+            "_other.setMRMLScene(",
+            "self._editor, a qMRMLSegmentEditorWidget, is never given the scene",
+        ),
         ("AddNewNodeByClass", "AddNewNode", "vtkMRMLScene has no AddNewNode"),
         ("node.GetSegmentation()", "node.GetSegments()", "vtkMRMLSegmentationNode has no GetSegments"),
         ("GetSegmentIDs", "GetAllSegmentIDs", "the scene has no GetAllSegmentIDs"),

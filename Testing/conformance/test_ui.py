@@ -71,6 +71,12 @@ def test_each_mistake_in_a_ui_file_is_found(before: str, after: str, told: list[
         assert problems(ElementTree.fromstring(text), known) == told
 
 
+def test_no_two_files_have_widgets_of_one_name() -> None:
+    """The module keeps the widgets of all files in one place, where the later would hide the earlier."""
+    names = [name for path in module.UIS for name in check_ui.widgets(module.ui(path))]
+    assert len(names) == len(set(names))
+
+
 @pytest.mark.parametrize("path", module.UIS, ids=lambda path: path.name)
 def test_a_property_misspelt_in_the_files_themselves_is_found(path: Path) -> None:
     root = module.ui(path)
