@@ -93,7 +93,7 @@ def _shared(versions: list[Any]) -> Any:
         found = {key: _shared([other[key] for other in versions]) for key in common}
         return {key: value for key, value in found.items() if value not in (None, {}, [])}
     if isinstance(first, list):
-        return [entry for entry in first if all(entry in other for other in versions)]
+        return sorted(entry for entry in first if all(entry in other for other in versions))
     return first if all(other == first for other in versions) else None
 
 
@@ -102,7 +102,7 @@ def _without(version: Any, shared: Any) -> Any:
         left = {key: _without(value, (shared or {}).get(key)) for key, value in version.items()}
         return {key: value for key, value in left.items() if value not in (None, {}, [])}
     if isinstance(version, list):
-        return [entry for entry in version if entry not in (shared or ())]
+        return sorted(entry for entry in version if entry not in (shared or ()))
     return None if version == shared else version
 
 
