@@ -171,12 +171,20 @@ def segment_folder(
     programs.mkdir()
     (programs / "PythonSlicer").write_text(f"#!/bin/sh\n{python}\n")
     (programs / "PythonSlicer").chmod(0o755)
-    (programs / "slicer.py").write_text(STUB)
     script = modules / "Resources" / "Scripts" / "FedSegBatch.py"
-    slicer: list[str | Path] = [sys.executable, "-S", script]
-    if LAUNCHER.is_file():
-        slicer = [sys.executable, LAUNCHER, "--no-splash", "--no-main-window", "--python-script", script]
-    variables = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": str(programs)}
+    variables = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder)}
+    slicer: list[str | Path] = [
+        sys.executable,
+        LAUNCHER,
+        "--no-splash",
+        "--no-main-window",
+        "--python-script",
+        script,
+    ]
+    if not LAUNCHER.is_file():
+        (programs / "slicer.py").write_text(STUB)
+        variables["PYTHONPATH"] = str(programs)
+        slicer = [sys.executable, "-S", script]
     return run(*slicer, *words, cwd=folder, **variables)
 
 
