@@ -1,18 +1,22 @@
 """The FedSeg module of 3D Slicer: a panel over the `fedseg` command, which runs as a process of its own."""
 
-import logging
+import sys
 from pathlib import Path
 
 import qt
 import slicer
 import vtk
-from FedSegLib import scene, texts
-from FedSegLib.command import CommandNotFound, findCommand, infoWords
-from FedSegLib.events import Message
-from FedSegLib.gallery import Gallery
-from FedSegLib.job import CANCELLED, DONE, Job
+from FedSegLib import scene
+from FedSegLib.command import CommandNotFound, checkWords, findCommand, infoWords, trainWords
+from FedSegLib.installing import installer
+from FedSegLib.job import DONE, Job
+from FedSegLib.panels.datapanel import DataPanel
+from FedSegLib.panels.reviewpanel import ReviewPanel
+from FedSegLib.panels.segmentpanel import SegmentPanel
+from FedSegLib.panels.setuppanel import SetupPanel
+from FedSegLib.panels.trainingpanel import TrainingPanel
 from FedSegLib.segmenting import SegmentationRun
-from slicer import vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import parameterNodeWrapper
@@ -52,31 +56,39 @@ class FedSegParameterNode:
     """What the user chose, saved with the scene.
 
     volume - The volume to segment.
+    allVolumes - Segment every volume of the scene instead.
+    resampleCase - Bring a case's images onto the first one's grid.
     modelFolder - A folder of published models.
     model - The file name of one of them, or "." for a mixture of all.
     modality - What the volume is, in the model's words.
+    datasetFolder - The folder of the site's training cases.
+    segmentation - The drawing of the case to be added to it.
+    resample - Bring its images onto the first one's grid.
     """
 
     volume: vtkMRMLScalarVolumeNode
+    allVolumes: bool = False
+    resampleCase: bool = False
     modelFolder: str = ""
     model: str = ""
     modality: str = ""
+    datasetFolder: str = ""
+    segmentation: vtkMRMLSegmentationNode
+    resample: bool = False
 
 
 class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel "Segment and review". It shows and asks; what is done, the logic and `FedSegLib` do."""
+    """The module's panels, their common life, and what one panel hands to another."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
-        self._gallery = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
-        self._listedFolder = None
-        self._shownVolume = ""
-        self._modalities = []
-        self._run = None
+        self.parameterNode = None
+        self._guiTag = None
+        self._isShowing = False
+        self._isInitializing = False
+        self._panels = []
 
     def setup(self):
         """Called once, when the module is opened for the first time."""
@@ -84,24 +96,36 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/FedSeg.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
+        for name, title in (("Data", _("My data and training")), ("Segment", _("Segment and review"))):
+            page = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
+            self.ui.tabWidget.addTab(page, title)
+            vars(self.ui).update(vars(slicer.util.childWidgetVariables(page)))
+            page.setMRMLScene(slicer.mrmlScene)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = FedSegLogic()
-        self._gallery = Gallery(self.logic.startInfo)
         self.ui.commandLineEdit.currentPath = self.logic.toldCommand()
-        self._showResult(None)
-        self._showMessages([])
 
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self.onTimer)
-        self.ui.modelFolderLineEdit.connect("currentPathChanged(QString)", self.onModelFolderChanged)
-        self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
-        self.ui.modalityComboBox.connect("currentIndexChanged(int)", self.onModalityChosen)
+        self._segmenting = SegmentPanel(self.ui, self)
+        self._review = ReviewPanel(self.ui, self)
+        self._data = DataPanel(self.ui, self)
+        self._training = TrainingPanel(self.ui, self)
+        self._setup = SetupPanel(self.ui, self)
+        self._panels = [self._segmenting, self._data, self._training, self._setup]
         self.ui.commandLineEdit.connect("currentPathChanged(QString)", self.onCommandChanged)
-        self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        for event in (
+            slicer.mrmlScene.EndCloseEvent,
+            slicer.mrmlScene.EndImportEvent,
+            slicer.mrmlScene.NodeAddedEvent,
+            slicer.mrmlScene.NodeRemovedEvent,
+        ):
+            self.addObserver(slicer.mrmlScene, event, self.onSceneChanged)
         self.initializeParameterNode()
+        self.ui.tabWidget.currentIndex = 1
+        self._setup.check()
 
     def cleanup(self):
         """Called when the module is unloaded, reloaded, or the application ends."""
@@ -110,240 +134,106 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         """Called each time the module is opened; models may have come since."""
-        self._listedFolder = None
+        self._segmenting.reload()
         self.initializeParameterNode()
 
     def exit(self):
         """Called each time another module is opened; what runs goes on."""
+        self._review.leave()
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event):
         """What runs was meant for this scene."""
         self._abandon()
-        self._showResult(None)
+        self._review.forget()
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event):
-        """The closed scene took the parameters with it."""
-        if self.parent.isEntered:
+    def onSceneChanged(self, caller, event):
+        """Nodes came or went, one by one or by the loading of a scene."""
+        if slicer.mrmlScene.IsBatchProcessing() or self._isInitializing:
+            return
+        if self.parameterNode is None and self.parent.isEntered:
             self.initializeParameterNode()
+        elif self.parameterNode is not None:
+            self.onParametersModified()
 
     def initializeParameterNode(self):
         """Observe the scene's parameters; the first volume is selected if none is."""
-        self.setParameterNode(self.logic.getParameterNode())
-        first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-        if first and not self._parameterNode.volume:
-            self._parameterNode.volume = first
+        self._isInitializing = (
+            True  # a scene without parameters gets them now, which is a change of the scene
+        )
+        try:
+            parameterNode = self.logic.getParameterNode()
+        finally:
+            self._isInitializing = False
+        self.setParameterNode(parameterNode)
+        first = next(iter(scene.imageVolumes()), None)
+        if first and not self.parameterNode.volume:
+            self.parameterNode.volume = first
 
     def setParameterNode(self, parameterNode):
         """Observe these parameters instead of the ones before; None: none."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
-        self._parameterNode = parameterNode
-        self._shownVolume = ""
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
-            self.onParametersModified()
+        if self.parameterNode:
+            self.parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+        self.parameterNode = parameterNode
+        if self.parameterNode:
+            self._guiTag = self.parameterNode.connectGui(self.ui)
+            self.addObserver(self.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+        self.onParametersModified()
 
     def onParametersModified(self, caller=None, event=None):
-        """Show what the parameters say."""
-        if self._parameterNode:
-            self._askModalityAnew()
-            self._showModels()
-            self._showCard()
-            self._showButton()
-
-    def onModelFolderChanged(self, path):
-        """The user named a folder."""
-        if self._parameterNode:
-            self._parameterNode.modelFolder = path
-
-    def onModelChosen(self, index):
-        """The user chose a line of the list of models."""
-        if self._parameterNode:
-            self._parameterNode.model = self._gallery.choices[index].key if index >= 0 else ""
-
-    def onModalityChosen(self, index):
-        """The user said what the volume is."""
-        if self._parameterNode:
-            self._parameterNode.modality = self._modalities[index] if index >= 0 else ""
+        """Show what the parameters and the scene say. Panels may change parameters meanwhile, as a list that is read
+        anew has another first line; that is no reason to begin again."""
+        if not self._isShowing:
+            self._isShowing = True
+            try:
+                self._segmenting.refresh()
+                self._data.refresh()
+                self._review.refresh()
+            finally:
+                self._isShowing = False
 
     def onCommandChanged(self, path):
         """The user named a program; it is of this computer, so that it is not saved with the scene."""
         qt.QSettings().setValue(COMMAND_SETTING, path)
-        self._gallery.forget()
+        self._segmenting.reload()
+        self._setup.check()
         self.onParametersModified()
-
-    def onSegmentButton(self, checked=False):
-        """Begin, or cancel what has begun."""
-        if self._run is not None:
-            self._run.job.cancel()
-            self._showButton()
-            return
-        self._showMessages([])
-        self._showResult(None)
-        volume, model = self._parameterNode.volume, self._choice().path
-        try:
-            self._run = self.logic.startSegmentation(volume, model, self._modality())
-        except CommandNotFound as error:
-            self._showMessages([error.message])
-        except OSError as error:
-            self._showMessages([Message(str(error), _("Check the disk's space and your rights."))])
-        except ValueError as error:
-            self._showMessages([Message(str(error), _("Select another volume."))])
-        else:
-            self._timer.start()
-        self._showButton()
 
     def onTimer(self):
         """Listen to what runs; the only place that does."""
-        if self._gallery.isAsking:
-            message = self._gallery.poll()
-            if message is not None:
-                self._showMessages([message])
-            if not self._gallery.isAsking:
-                self.onParametersModified()
-        if self._run is not None:
-            if self._run.job.poll():
-                self._showProgress()
-            else:
-                self._finishRun()
-        if self._run is None and not self._gallery.isAsking:
+        busy = [panel.poll() for panel in self._panels]  # each of them is asked, whatever the first says
+        if not any(busy):
             self._timer.stop()
 
-    def _askModalityAnew(self):
-        """What one volume is says nothing of another."""
-        volume = self._parameterNode.volume
-        before, self._shownVolume = self._shownVolume, volume.GetID() if volume else ""
-        if before and before != self._shownVolume:
-            self._modalities = []
-            self._parameterNode.modality = ""
+    def startTimer(self):
+        """Something runs now and is to be listened to."""
+        self._timer.start()
 
-    def _choice(self):
-        return self._gallery.choice(self._parameterNode.model) if self._parameterNode else None
+    def showDataset(self, dataset):
+        """The dataset that can be trained on, or None."""
+        self._training.showDataset(dataset)
 
-    def _showModels(self):
-        folder = self._parameterNode.modelFolder
-        if folder == self._listedFolder:
-            return
-        self._listedFolder = folder
-        if self.ui.modelFolderLineEdit.currentPath != folder:
-            self.ui.modelFolderLineEdit.currentPath = folder
-        self._gallery.open(folder)
-        keys = [choice.key for choice in self._gallery.choices]
-        chosen = keys.index(self._parameterNode.model) if self._parameterNode.model in keys else 0
-        _fill(self.ui.modelComboBox, [texts.choiceText(choice) for choice in self._gallery.choices], chosen)
-        self._parameterNode.model = keys[chosen] if keys else ""
+    def useModels(self, folder, name):
+        """Select a model that was trained here."""
+        if self.parameterNode:
+            self.parameterNode.model = name
+            self.parameterNode.modelFolder = str(folder)
 
-    def _showCard(self):
-        choice = self._choice()
-        card = self._gallery.card(choice)
-        if choice is not None and card is None:
-            self._ask(choice)
-        self.ui.cardLabel.text = texts.cardText(card) if card else ""
-        modalities = list(card.modalities) if card else []
-        if len(modalities) > 1:
-            modalities.insert(0, "")  # a wrong guess would segment badly without a word
-        if modalities != self._modalities:
-            self._modalities = modalities
-            chosen = modalities.index(self._modality()) if modalities else 0
-            _fill(self.ui.modalityComboBox, [name or _("Choose") for name in modalities], chosen)
+    def showReview(self, segmentation):
+        """Put a new result into the queue and look at it."""
+        self._review.select(segmentation)
 
-    def _modality(self):
-        """What the user told of this volume; else the only thing that it can be, or nothing."""
-        told = self._parameterNode.modality
-        return told if told in self._modalities else self._modalities[0] if self._modalities else ""
-
-    def _ask(self, choice):
-        message = self._gallery.ask(choice)
-        if message is not None:
-            self._showMessages([message])
-        if self._gallery.isAsking:
-            self._timer.start()
-
-    def _showButton(self):
-        running = self._run is not None
-        missing = "" if running else self._missing()
-        self.ui.segmentButton.text = _("Cancel") if running else _("Segment")
-        self.ui.segmentButton.toolTip = missing
-        self.ui.segmentButton.enabled = not missing
-        self.ui.missingLabel.text = missing
-        self.ui.missingLabel.visible = bool(missing)
-        self.ui.inputsCollapsibleButton.enabled = not running
-        self.ui.progressBar.visible = running
-        if running:
-            self._showProgress()
-
-    def _missing(self):
-        choice = self._choice()
-        parameters = self._parameterNode
-        return texts.missingText(
-            hasVolume=bool(parameters and parameters.volume),
-            hasModel=choice is not None and not self._gallery.isUnreadable(choice),
-            card=self._gallery.card(choice),
-            hasModality=bool(parameters and self._modality()),
-        )
-
-    def _showProgress(self):
-        progress = self._run.job.story.progress
-        value = progress.value if progress else 0.0
-        # Until something is known a bar without an end moves.
-        self.ui.progressBar.maximum = 100 if value > 0 else 0
-        self.ui.progressBar.value = round(100 * value)
-
-    def _finishRun(self):
-        run, self._run = self._run, None
-        try:
-            if run.error is not None:
-                logging.info("fedseg told:\n%s", "\n".join([*run.job.story.foreign, run.job.log]))
-                self._showMessages([run.error])
-            elif run.job.state == CANCELLED:
-                self._showMessages([Message(_("Cancelled; the scene is unchanged."), "")])
-            else:
-                self._showResult(run.load())
-        except (LookupError, RuntimeError) as error:
-            self._showMessages([Message(str(error), _("Segment the volume again."))])
-        finally:
-            run.close()
-            self._showButton()
-
-    def _showResult(self, result):
-        self.ui.resultCollapsibleButton.visible = result is not None
-        self.ui.show3DButton.setSegmentationNode(result.segmentation if result else None)
-        if result is None:
-            return
-        self._showMessages(result.warnings)
-        self.ui.statusLabel.text = _("{name}: unreviewed. Research use only; review every slice.").format(
-            name=result.segmentation.GetName()
-        )
-        self.ui.verdictLabel.text = texts.verdictText(result.mixture) if result.mixture else ""
-        self.ui.verdictLabel.visible = result.mixture is not None
-        if result.disagreement is not None:
-            slicer.util.setSliceViewerLayers(foreground=result.disagreement, foregroundOpacity=0.5)
-
-    def _showMessages(self, messages):
-        self.ui.messageLabel.text = texts.messageText(messages)
-        self.ui.messageLabel.visible = bool(messages)
+    def sendCorrection(self, volumes, segmentation):
+        """Take a reviewed case to the panel that adds cases."""
+        self.ui.tabWidget.currentIndex = 0
+        self._data.sendCorrection(volumes, segmentation)
 
     def _abandon(self):
-        """End what runs, without a result."""
         self._timer.stop()
-        if self._run is not None:
-            self._run.close()
-            self._run = None
-        self._gallery.close()
-
-
-def _fill(comboBox, names, chosen):
-    """Other lines, without telling that the user chose one."""
-    wasBlocked = comboBox.blockSignals(True)
-    comboBox.clear()
-    comboBox.addItems(names)
-    comboBox.currentIndex = chosen if names else -1
-    comboBox.enabled = len(names) > 1
-    comboBox.blockSignals(wasBlocked)
+        for panel in self._panels:
+            panel.abandon()
 
 
 class FedSegLogic(ScriptedLoadableModuleLogic):
@@ -357,30 +247,29 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
         """The `fedseg` program or the Python interpreter that the user named; empty: FedSeg looks for one."""
         return slicer.util.settingsValue(COMMAND_SETTING, "")
 
-    def startSegmentation(self, volume, model, modality):
-        """Begin to segment a volume.
+    def startSegmentation(self, volumes, model, resample=False):
+        """Begin to segment a case.
 
-        :param volume: the volume node.
-        :param model: a model file, or a folder of models to be mixed for this volume.
-        :param modality: what the volume is, one of the modalities on the model's card.
+        :param volumes: modality, one of those on the model's card -> volume node; the result belongs to the first.
+        :param model: a model file, or a folder of models to be mixed for this case.
+        :param resample: bring the volumes onto the first one's grid where they differ.
         :return: the run, to be polled, loaded and closed by the caller.
         :raises CommandNotFound: there is no `fedseg`.
         """
-        if volume is None or volume.GetImageData() is None:
+        if not volumes or any(volume is None or volume.GetImageData() is None for volume in volumes.values()):
             raise ValueError(_("There is no volume to segment, or it is empty."))
         environment = slicer.util.startupEnvironment()
-        command = findCommand(self.toldCommand(), environment)
         return SegmentationRun(
-            scene, {modality: volume}, Path(model), command=command, environment=environment
+            scene, volumes, Path(model), command=self.command(), environment=environment, resample=resample
         )
 
-    def segment(self, volume, model, modality):
-        """Segment a volume and wait for it; parameters as above.
+    def segment(self, volumes, model, resample=False):
+        """Segment a case and wait for it; parameters as above.
 
         :return: the loaded nodes, and what was told of them.
         :raises RuntimeError: it failed; the error's text says why and what to do.
         """
-        run = self.startSegmentation(volume, model, modality)
+        run = self.startSegmentation(volumes, model, resample=resample)
         try:
             if run.job.wait() != DONE:
                 raise RuntimeError(f"{run.error.text} {run.error.fix}")
@@ -388,8 +277,55 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
         finally:
             run.close()
 
-    def startInfo(self, file):
-        """Begin to ask what a file is."""
+    def startInfo(self, file=None):
+        """Begin to ask what a file is, or without one what FedSeg runs on."""
+        return self._start(infoWords(file))
+
+    def startCheck(self, dataset):
+        """Begin to look for a dataset's problems."""
+        return self._start(checkWords(dataset))
+
+    def startTraining(self, dataset, out, init=None):
+        """Begin to train on a dataset, or go on with what an interrupted training left in `out`.
+
+        :param init: the published model to start from; None: from scratch.
+        """
+        return self._start(trainWords(dataset, out, init))
+
+    def canInstall(self):
+        """Whether the command is a Python that packages can be added to."""
+        try:
+            return self.command().isInterpreter
+        except CommandNotFound:
+            return False
+
+    def startInstall(self):
+        """Begin to install FedSeg's packages into its own folder."""
+        requirements = Path(__file__).parent / "Resources" / "requirements.txt"
+        command, words = installer(self.command(), requirements, self.packagesFolder())
+        return Job(command, words, folder=Path.home(), environment=slicer.util.startupEnvironment())
+
+    def installTorch(self):
+        """Let the PyTorch extension install torch, which it asks about itself; whether torch is there then.
+
+        :raises ModuleNotFoundError: there is no PyTorch extension.
+        """
+        import PyTorchUtils
+
+        return PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True) is not None
+
+    def command(self):
+        """The way to call `fedseg`.
+
+        :raises CommandNotFound: there is none.
+        """
+        return findCommand(self.toldCommand(), slicer.util.startupEnvironment(), self.packagesFolder())
+
+    def packagesFolder(self):
+        """FedSeg's own packages, of this Python, beside Slicer's settings."""
+        version = f"python-{sys.version_info.major}.{sys.version_info.minor}"
+        return Path(slicer.app.slicerUserSettingsFilePath).parent / "FedSeg" / version
+
+    def _start(self, words):
         environment = slicer.util.startupEnvironment()
-        command = findCommand(self.toldCommand(), environment)
-        return Job(command, infoWords(file), folder=file.parent, environment=environment)
+        return Job(self.command(), words, folder=Path.home(), environment=environment)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from Testing.extension.standins import Slicer
 from Testing.inference.conftest import bank_of, header, weights_of
+from Testing.slicerapp.app import Slicer
+from Testing.slicerapp.qtfacade import Settings
 
 __all__ = ["bank_of", "header", "weights_of"]  # fixtures of models that learnt nothing
 
@@ -40,8 +41,14 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def slicer_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slicer]:
-    """Stand-ins for `slicer`, `qt` and `vtk`, and the module loaded over them."""
-    app = Slicer(monkeypatch)
+def app(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    fake_fedseg: Path,
+    temporary: Path,
+) -> Iterator[Slicer]:
+    """A real scene, and the module with the fake command."""
+    app = Slicer(monkeypatch, tmp_path_factory.mktemp("slicer"))
+    Settings().setValue("FedSeg/command", str(fake_fedseg))
     yield app
     app.close()

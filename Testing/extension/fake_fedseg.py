@@ -8,6 +8,13 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+INSTALLED = {"kind": "installation", "python": "3.12.1", "lacking": [], "device": "cpu (2 threads)"}
+SEGMENTS = [
+    "Segment0_ID:=Segment_1",
+    "Segment0_Name:=Liver",
+    "Segment0_LabelValue:=1",
+    "Segment0_Layer:=0",
+]
 PLAIN = '{"event": "result", "paths": [], "summary": {"volumes_ml": {}}}'
 
 
@@ -16,8 +23,26 @@ def main(words):
     asked = os.environ.get("FAKE_FEDSEG_WORDS")
     if asked:
         Path(asked).write_text(json.dumps(words))
-    if words[0] == "info":
+    if words == ["info", "--json"]:
+        print(json.dumps({"event": "result", "summary": INSTALLED}))
+    elif words[0] == "info":
         print(Path(words[-1]).read_text())
+    elif words[0] == "check":
+        print(
+            json.dumps(
+                {
+                    "event": "problem",
+                    "severity": "error",
+                    "file": "imagesTr/a.nii.gz",
+                    "message": "Torn.",
+                    "fix": "Mend.",
+                }
+            )
+        )
+        print(json.dumps({"event": "result", "summary": {"errors": 1}}))
+        return 1
+    elif words[0] == "train":
+        return train(Path(words[words.index("--out") + 1]), how)
     elif how == "crash":
         print("a library's last words", file=sys.stderr)
         os._exit(9)
@@ -44,12 +69,44 @@ def main(words):
 
 
 def segment(words):
-    Path(words[words.index("-o") + 1]).write_text("segments")
+    image = Path(words[words.index("--image") + 1].partition("=")[2])
+    write_like(image, Path(words[words.index("-o") + 1]), "unsigned char", SEGMENTS)
     if "--route" in words:
-        Path(words[words.index("--disagreement") + 1]).write_text("bits")
+        write_like(image, Path(words[words.index("--disagreement") + 1]), "unsigned char", [])
         print((HERE / "routed.jsonl").read_text(), end="")
     else:
         print(PLAIN)
+
+
+def train(out, how):
+    (out / "models").mkdir(parents=True)
+    (out / "study.json").touch()
+    for number in (1, 2):
+        print(
+            json.dumps(
+                {"event": "round", "number": number, "total": 2, "loss": 0.5, "dice": {"Liver": 0.4 * number}}
+            )
+        )
+        print(
+            json.dumps({"event": "progress", "stage": "train", "value": number / 2, "eta_s": 90}), flush=True
+        )
+        if how == "wait":
+            time.sleep(60)
+    (out / "models" / "local-mine.safetensors").touch()
+    print(json.dumps({"event": "result", "summary": {}}))
+    return 0
+
+
+def write_like(image, out, kind, more):
+    """A file on the grid of an uncompressed NRRD, as Slicer writes one; its first voxels are 1."""
+    header = image.read_bytes().split(b"\n\n")[0].decode().splitlines()
+    kept = [line for line in header if line.startswith(("dimension", "space", "sizes", "kinds"))]
+    sizes = next(line for line in kept if line.startswith("sizes")).split()[1:]
+    voxels = 1
+    for size in sizes:
+        voxels *= int(size)
+    lines = ["NRRD0004", f"type: {kind}", *kept, "encoding: raw", *more, "", ""]
+    out.write_bytes("\n".join(lines).encode() + b"\1\1" + bytes(voxels - 2))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from FedSegCore.data.segments import read_segments
 from FedSegCore.data.volume import Volume
 from FedSegCore.inference.modelfile import ModelHeader
 from Testing.command import fedseg
-from Testing.extension.standins import MODULE
 from Testing.inference.conftest import MakeBank
+from Testing.slicerapp.app import MODULE
 
 SCRIPTS = MODULE / "Resources" / "Scripts"
 

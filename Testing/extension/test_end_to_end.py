@@ -1,9 +1,10 @@
-"""From a volume to its segmentation with the real command, on a generated image; only the scene is a stand-in."""
+"""From a volume to its segmentation with the real command, on a generated image, through the real scene."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from FedSegLib.cards import Card, modelsIn, readCard
@@ -14,39 +15,42 @@ from FedSegCore.data.io import read_volume, write_volume
 from FedSegCore.data.volume import Volume
 from FedSegCore.inference.modelfile import ModelHeader
 from Testing.command import Finished
-from Testing.extension.standins import Node, Slicer
 from Testing.inference.conftest import MakeBank
+from Testing.slicerapp.app import Slicer
+from Testing.slicerapp.qtfacade import Settings
 
 OBLIQUE = np.array(
     [[-1.6, 1.2, 0, 9.0], [1.2, 1.6, 0, -4.0], [0, 0, 2.0, 7.0], [0, 0, 0, 1.0]]
 )  # 2 mm voxels, turned about the z axis and mirrored
 
 
-def loaded(node: Node, path: Path) -> Volume:
-    """What the scene was given to load, read from its bytes."""
-    assert isinstance(node.image, bytes)
-    path.write_bytes(node.image)
+def written(app: Slicer, node: Any, path: Path) -> Volume:
+    """A node of the scene, as its file tells it."""
+    assert app.export(node, str(path))
     return read_volume(path)
 
 
 def test_an_oblique_volume_is_routed_by_the_real_command_and_comes_back_on_its_own_grid(
-    slicer_app: Slicer, header: ModelHeader, bank_of: MakeBank, tmp_path: Path, temporary: Path
+    app: Slicer, header: ModelHeader, bank_of: MakeBank, tmp_path: Path, temporary: Path
 ) -> None:
-    volume = slicer_app.volume()
-    volume.file = tmp_path / "scan.nrrd"
     voxels = np.random.default_rng(0).normal(50, 100, (14, 12, 9)).astype(np.float32)
-    write_volume(volume.file, Volume(voxels, OBLIQUE, None))
-    slicer_app.environment["OMP_NUM_THREADS"] = "1"  # quickest for a network of a few kilobytes
-    slicer_app.settings["FedSeg/command"] = sys.executable
-    result = slicer_app.module.FedSegLogic().segment(volume, bank_of(header, "north", "south"), "CT")
+    write_volume(tmp_path / "scan.nrrd", Volume(voxels, OBLIQUE, None))
+    app.environment["OMP_NUM_THREADS"] = "1"  # quickest for a network of a few kilobytes
+    Settings().setValue("FedSeg/command", sys.executable)
+    volume = app.load(tmp_path / "scan.nrrd")
+    result = app.module.FedSegLogic().segment({"CT": volume}, bank_of(header, "north", "south"))
 
-    text = result.segmentation.image.split(b"\n\n")[0].decode()
-    assert "Segment0_Name:=Liver" in text and "Segment1_Name:=Kidney" in text
-    segments = loaded(result.segmentation, tmp_path / "back.seg.nrrd")
-    disagreement = loaded(result.disagreement, tmp_path / "back.nrrd")
+    drawn = result.segmentation.GetSegmentation()
+    assert [drawn.GetNthSegment(place).GetName() for place in range(2)] == ["Liver", "Kidney"]
+    segments = written(app, result.segmentation, tmp_path / "back.seg.nrrd")
+    disagreement = written(app, result.disagreement, tmp_path / "back.nrrd")
     assert segments.array.any() and 0 <= disagreement.array.min() < disagreement.array.max() <= 1
-    np.testing.assert_allclose(segments.affine, OBLIQUE, atol=1e-6)
-    np.testing.assert_allclose(disagreement.affine, OBLIQUE, atol=1e-6)
+    # Slicer turns a left-handed volume's last axis round as it reads it, voxels and grid alike.
+    scan = written(app, volume, tmp_path / "again.nrrd")
+    np.testing.assert_allclose(scan.array[:, :, ::-1], voxels)
+    np.testing.assert_allclose(scan.affine @ np.diag([1, 1, -1, 1]) @ [0, 0, -8, 1], OBLIQUE[:, 3], atol=1e-5)
+    np.testing.assert_allclose(segments.affine, scan.affine, atol=1e-5)
+    np.testing.assert_allclose(disagreement.affine, scan.affine, atol=1e-5)
     assert disagreement.array.shape == voxels.shape == segments.array.shape
     assert "% like site north" in result.mixture.sentence and result.mixture.abstain is None
     assert not list(temporary.iterdir())

@@ -17,7 +17,20 @@ Start = Callable[[str], Job]
 @pytest.fixture
 def start(fake_fedseg: Path, tmp_path: Path) -> Start:
     def started(how: str) -> Job:
-        words = ["segment", "--json", "--route", "d", "-o", "out", "--disagreement", "map"]
+        image = tmp_path / "image.nrrd"
+        image.write_bytes(b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 1 1 2\nencoding: raw\n\n\0\0")
+        words = [
+            "segment",
+            "--json",
+            "--image",
+            f"MR={image}",
+            "--route",
+            "d",
+            "-o",
+            "out",
+            "--disagreement",
+            "map",
+        ]
         environment = {**os.environ, "FAKE_FEDSEG": how}
         return Job(Command((str(fake_fedseg),)), words, folder=tmp_path, environment=environment)
 

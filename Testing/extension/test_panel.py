@@ -1,4 +1,4 @@
-"""The panel as a user works with it, over strict stand-ins for Qt and the scene, with the fake command."""
+"""The panel "Segment and review" as a user works with it, over the real scene and Qt, with the fake command."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from typing import Any
 
 import pytest
 
-from Testing.extension.standins import Node, Slicer
 from Testing.extension.test_cards import CARD, folder
+from Testing.slicerapp.app import Slicer
+from Testing.slicerapp.qtfacade import Settings
 
 SEGMENTATION, VOLUME = "vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"
-
-
-@pytest.fixture
-def app(slicer_app: Slicer, fake_fedseg: Path, temporary: Path) -> Slicer:
-    slicer_app.settings["FedSeg/command"] = str(fake_fedseg)
-    return slicer_app
 
 
 @pytest.fixture
@@ -28,29 +23,31 @@ def models(tmp_path: Path) -> Path:
     return folder(tmp_path / "models", north=CARD | {"owned": ["MR"]}, **{"global": CARD})
 
 
-def wait(panel: Any, arrived: Callable[[], bool] = lambda: False) -> None:
-    """Let the timer tick until something arrived, or nothing runs any more."""
-    end = time.monotonic() + 10
-    while panel._timer.running and not arrived():
-        assert time.monotonic() < end
-        panel._timer.emit("timeout()")
-        time.sleep(0.01)
+def wait(app: Slicer, panel: Any, arrived: Callable[[], bool] = lambda: False) -> None:
+    """Let events come until something arrived, or nothing runs any more."""
+    app.wait(lambda: arrived() or not panel._timer.isActive())
 
 
-def ready(app: Slicer, models: Path, *, model: int, how: str = "") -> tuple[Any, Node]:
+def items(box: Any) -> list[str]:
+    """The lines of a list."""
+    return [box.itemText(place) for place in range(box.count)]
+
+
+def ready(app: Slicer, models: Path, *, model: int, how: str = "") -> tuple[Any, Any]:
     """A panel with a volume, the models' folder, one line of the list and MR chosen."""
     volume = app.volume()
     app.environment["FAKE_FEDSEG"] = how
-    panel = app.panel()
+    panel = app.open()
     panel.ui.modelFolderLineEdit.currentPath = str(models)
     panel.ui.modelComboBox.currentIndex = model
-    if panel.ui.modalityComboBox.items[0] == "Choose":
-        panel.ui.modalityComboBox.currentIndex = panel.ui.modalityComboBox.items.index("MR")
+    if items(panel.ui.modalityComboBox)[0] == "Choose":
+        panel.ui.modalityComboBox.currentIndex = items(panel.ui.modalityComboBox).index("MR")
+    wait(app, panel)
     return panel, volume
 
 
 def test_an_empty_panel_says_what_it_needs_and_shows_nothing_that_cannot_be_used(app: Slicer) -> None:
-    ui = app.panel().ui
+    ui = app.open().ui
     assert not ui.segmentButton.enabled and ui.missingLabel.text == "Load a volume and select it."
     assert not ui.resultCollapsibleButton.visible and not ui.progressBar.visible
     assert not ui.messageLabel.visible
@@ -58,17 +55,17 @@ def test_an_empty_panel_says_what_it_needs_and_shows_nothing_that_cannot_be_used
 
 def test_a_folder_lists_its_models_and_the_mixture_and_shows_the_card(app: Slicer, models: Path) -> None:
     app.volume()
-    ui = app.panel().ui
+    ui = app.open().ui
     ui.modelFolderLineEdit.currentPath = str(models)
-    assert ui.modelComboBox.items == ["global", "north", "Mixture of all, fitted to the volume"]
+    assert items(ui.modelComboBox) == ["global", "north", "Mixture of all, fitted to the volume"]
     assert "Liver, Kidney" in ui.cardLabel.text
 
 
 def test_where_a_model_takes_several_modalities_none_is_guessed(app: Slicer, models: Path) -> None:
     app.volume()
-    ui = app.panel().ui
+    ui = app.open().ui
     ui.modelFolderLineEdit.currentPath = str(models)
-    assert ui.modalityComboBox.items == ["Choose", "CT", "MR"]
+    assert items(ui.modalityComboBox) == ["Choose", "CT", "MR"]
     assert not ui.segmentButton.enabled and ui.missingLabel.text == "Say which modality the volume is."
     ui.modalityComboBox.currentIndex = 1
     assert ui.segmentButton.enabled and not ui.missingLabel.visible
@@ -76,10 +73,10 @@ def test_where_a_model_takes_several_modalities_none_is_guessed(app: Slicer, mod
 
 def test_the_only_modality_of_a_model_is_taken(app: Slicer, models: Path) -> None:
     app.volume()
-    ui = app.panel().ui
+    ui = app.open().ui
     ui.modelFolderLineEdit.currentPath = str(models)
     ui.modelComboBox.currentIndex = 1
-    assert ui.modalityComboBox.items == ["MR"] and ui.segmentButton.enabled
+    assert items(ui.modalityComboBox) == ["MR"] and ui.segmentButton.enabled
 
 
 def test_a_modality_that_was_told_is_not_forgotten_for_a_model_that_takes_another_only(
@@ -88,7 +85,7 @@ def test_a_modality_that_was_told_is_not_forgotten_for_a_model_that_takes_anothe
     ui = ready(app, models, model=0)[0].ui
     ui.modalityComboBox.currentIndex = 1
     ui.modelComboBox.currentIndex = 1
-    assert ui.modalityComboBox.items == ["MR"] and ui.segmentButton.enabled
+    assert items(ui.modalityComboBox) == ["MR"] and ui.segmentButton.enabled
     ui.modelComboBox.currentIndex = 0
     assert ui.modalityComboBox.currentIndex == 1, "CT, as told, and not what the other model took"
 
@@ -96,7 +93,7 @@ def test_a_modality_that_was_told_is_not_forgotten_for_a_model_that_takes_anothe
 def test_of_another_volume_the_modality_is_asked_anew(app: Slicer, models: Path) -> None:
     panel, _volume = ready(app, models, model=0)
     assert panel.ui.segmentButton.enabled
-    panel._parameterNode.volume = app.volume("another")
+    panel.parameterNode.volume = app.volume("another")
     assert panel.ui.modalityComboBox.currentIndex == 0 and not panel.ui.segmentButton.enabled
 
 
@@ -106,35 +103,39 @@ def test_one_model_segments_the_volume_and_the_result_is_unreviewed(
     panel, volume = ready(app, models, model=0)
     app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")
     panel.ui.segmentButton.click()
-    wait(panel)
-    [segmentation] = app.scene.of(SEGMENTATION)
-    assert segmentation.name == "Patient Smith FedSeg" and segmentation.reference is volume
-    assert segmentation.attributes == {"FedSeg.status": "unreviewed", "FedSeg.model": "global.safetensors"}
-    assert app.exported == [volume]
+    wait(app, panel)
+    [segmentation] = app.nodes(SEGMENTATION)
+    assert segmentation.GetName() == "Patient Smith FedSeg"
+    assert segmentation.GetNodeReference("referenceImageGeometryRef") is volume
+    told = {name: segmentation.GetAttribute(f"FedSeg.{name}") for name in ("status", "model", "modalities")}
+    assert told == {"status": "unreviewed", "model": "global.safetensors", "modalities": "MR"}
+    assert segmentation.GetNodeReference("FedSeg.volume.MR") is volume
     words = json.loads((tmp_path / "words").read_text())
     assert words[words.index("--model") + 1] == str(models / "global.safetensors")
     assert words[words.index("--image") + 1].startswith("MR=")
     ui = panel.ui
     assert ui.resultCollapsibleButton.visible and "unreviewed" in ui.statusLabel.text
-    assert not ui.verdictLabel.visible and ui.show3DButton.node is segmentation and not app.layers
+    assert not ui.verdictLabel.visible and ui.show3DButton._node is segmentation
+    assert app.layers["background"] is volume and app.layers["foreground"] is None
 
 
 def test_a_mixture_tells_whom_the_scan_is_like_abstains_plainly_and_overlays_the_disagreement(
     app: Slicer, models: Path
 ) -> None:
-    panel, _volume = ready(app, models, model=2)
+    panel, volume = ready(app, models, model=2)
     panel.ui.segmentButton.click()
-    wait(panel)
+    wait(app, panel)
     resembles, verdict = panel.ui.verdictLabel.text.splitlines()
     assert resembles == "This scan is 57 % like the global model, 43 % like site mr."
     assert verdict.startswith("ABSTAIN: do not use this segmentation unseen. No structure was found")
     assert not panel.ui.messageLabel.visible, "the verdict is not told twice"
     overlay = app.layers["foreground"]
-    assert overlay.name == "Patient Smith FedSeg disagreement" and "background" not in app.layers
-    assert overlay.display.told["SetWindowLevelMinMax"] == (0.0, 1.0)
-    [segmentation] = app.scene.of(SEGMENTATION)
-    assert segmentation.attributes["FedSeg.mixture"] == "57 % like the global model, 43 % like site mr"
-    assert segmentation.attributes["FedSeg.verdict"].startswith("abstain: ")
+    display = overlay.GetDisplayNode()
+    assert overlay.GetName() == "Patient Smith FedSeg disagreement" and app.layers["background"] is volume
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.0, 1.0)
+    [segmentation] = app.nodes(SEGMENTATION)
+    assert segmentation.GetAttribute("FedSeg.mixture") == "57 % like the global model, 43 % like site mr"
+    assert segmentation.GetAttribute("FedSeg.verdict").startswith("abstain: ")
 
 
 def test_results_stand_beside_their_volume_and_forget_the_temporary_files(
@@ -142,10 +143,12 @@ def test_results_stand_beside_their_volume_and_forget_the_temporary_files(
 ) -> None:
     panel, _volume = ready(app, models, model=2)
     panel.ui.segmentButton.click()
-    wait(panel)
-    results = [*app.scene.of(SEGMENTATION), app.layers["foreground"]]
-    assert all(node.storage is None and app.scene.folders[node.id] == 7 for node in results)
-    assert not app.scene.of("storage") and not list(temporary.iterdir())
+    wait(app, panel)
+    results, hierarchy = [*app.nodes(SEGMENTATION), app.layers["foreground"]], app.hierarchy()
+    assert all(node.GetStorageNode() is None for node in results) and not app.nodes("vtkMRMLStorageNode")
+    items_of = [hierarchy.GetItemByDataNode(node) for node in results]
+    assert {hierarchy.GetItemName(hierarchy.GetItemParent(item)) for item in items_of} == {"patient"}
+    assert not list(temporary.iterdir())
 
 
 def test_what_the_command_is_told_holds_no_name_of_a_patient(
@@ -154,7 +157,7 @@ def test_what_the_command_is_told_holds_no_name_of_a_patient(
     panel, _volume = ready(app, models, model=2)
     app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")
     panel.ui.segmentButton.click()
-    wait(panel)
+    wait(app, panel)
     assert "Smith" not in (tmp_path / "words").read_text()
 
 
@@ -164,7 +167,7 @@ def test_while_it_runs_the_button_cancels_and_the_choices_rest(app: Slicer, mode
     ui = panel.ui
     assert ui.segmentButton.text == "Cancel" and not ui.inputsCollapsibleButton.enabled
     assert ui.progressBar.visible and ui.progressBar.maximum == 0
-    wait(panel, lambda: ui.progressBar.maximum == 100)
+    wait(app, panel, lambda: ui.progressBar.maximum == 100)
     assert ui.progressBar.value == 25
     panel.cleanup()
 
@@ -172,13 +175,14 @@ def test_while_it_runs_the_button_cancels_and_the_choices_rest(app: Slicer, mode
 def test_cancel_leaves_scene_and_disk_as_they_were(app: Slicer, models: Path, temporary: Path) -> None:
     panel, volume = ready(app, models, model=2, how="wait")
     panel.ui.segmentButton.click()
-    wait(panel, lambda: panel.ui.progressBar.maximum == 100)
+    wait(app, panel, lambda: panel.ui.progressBar.maximum == 100)
     before = time.monotonic()
     panel.ui.segmentButton.click()
-    wait(panel)
+    wait(app, panel)
     assert time.monotonic() - before < 2
     assert panel.ui.messageLabel.text == "Cancelled; the scene is unchanged."
-    assert list(app.scene.nodes.values()) == [volume] and not list(temporary.iterdir())
+    assert app.nodes("vtkMRMLVolumeNode") == [volume] and not app.nodes(SEGMENTATION)
+    assert not list(temporary.iterdir())
     assert panel.ui.segmentButton.text == "Segment" and panel.ui.segmentButton.enabled
 
 
@@ -190,26 +194,26 @@ def test_a_failure_is_told_with_its_fix_and_leaves_nothing(
 ) -> None:
     panel, _volume = ready(app, models, model=0, how=how)
     panel.ui.segmentButton.click()
-    wait(panel)
+    wait(app, panel)
     assert text in panel.ui.messageLabel.text and panel.ui.messageLabel.visible
-    assert not app.scene.of(SEGMENTATION) and not list(temporary.iterdir())
+    assert not app.nodes(SEGMENTATION) and not list(temporary.iterdir())
     assert not panel.ui.resultCollapsibleButton.visible
 
 
 def test_the_next_try_clears_the_last_message(app: Slicer, models: Path) -> None:
     panel, _volume = ready(app, models, model=0, how="error")
     panel.ui.segmentButton.click()
-    wait(panel)
+    wait(app, panel)
     app.environment["FAKE_FEDSEG"] = ""
     panel.ui.segmentButton.click()
-    wait(panel)
+    wait(app, panel)
     assert not panel.ui.messageLabel.visible and panel.ui.resultCollapsibleButton.visible
 
 
 def test_without_fedseg_the_panel_opens_and_says_what_to_do(
     app: Slicer, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app.settings.clear()
+    Settings().clear()
     app.environment["PATH"] = ""
     monkeypatch.setenv("PATH", "")
     panel, _volume = ready(app, models, model=0)
@@ -222,15 +226,15 @@ def test_a_volume_deleted_meanwhile_is_told_and_its_result_discarded(app: Slicer
     panel, volume = ready(app, models, model=0)
     panel.ui.segmentButton.click()
     app.scene.RemoveNode(volume)
-    wait(panel)
-    assert "was removed" in panel.ui.messageLabel.text and not app.scene.nodes
+    wait(app, panel)
+    assert "was removed" in panel.ui.messageLabel.text and not app.nodes(SEGMENTATION)
 
 
 def test_closing_the_scene_ends_what_runs(app: Slicer, models: Path, temporary: Path) -> None:
     panel, _volume = ready(app, models, model=0, how="wait")
     panel.ui.segmentButton.click()
-    app.closeScene()
-    assert not panel._timer.running and not list(temporary.iterdir())
+    app.scene.Clear(0)
+    assert not panel._timer.isActive() and not list(temporary.iterdir())
     assert panel.ui.missingLabel.text == "Load a volume and select it."
     assert panel.ui.inputsCollapsibleButton.enabled and not panel.ui.progressBar.visible
 
@@ -239,19 +243,20 @@ def test_leaving_the_module_does_not_stop_a_segmentation(app: Slicer, models: Pa
     panel, _volume = ready(app, models, model=0)
     panel.ui.segmentButton.click()
     panel.exit()
-    wait(panel)
-    assert app.scene.of(SEGMENTATION)
+    wait(app, panel)
+    assert app.nodes(SEGMENTATION)
     panel.enter()
     assert panel.ui.segmentButton.enabled and panel.ui.resultCollapsibleButton.visible
 
 
-def test_choices_are_found_again_in_a_saved_scene(app: Slicer, models: Path) -> None:
-    app.volume()
-    app.parameters.update(modelFolder=str(models), model=".", modality="CT")
-    ui = app.panel().ui
+def test_choices_are_found_again_in_a_saved_scene(app: Slicer, models: Path, tmp_path: Path) -> None:
+    ready(app, models, model=2)[0].ui.modalityComboBox.currentIndex = 1
+    app.save(tmp_path / "scene.mrb")
+    app.reopen(tmp_path / "scene.mrb")
+    ui = app.open().ui
     assert ui.modelFolderLineEdit.currentPath == str(models)
     assert ui.modelComboBox.currentIndex == 2
-    assert ui.modalityComboBox.items[ui.modalityComboBox.currentIndex] == "CT" and ui.segmentButton.enabled
+    assert items(ui.modalityComboBox)[ui.modalityComboBox.currentIndex] == "CT" and ui.segmentButton.enabled
 
 
 def test_models_that_came_while_another_module_was_open_are_listed(app: Slicer, models: Path) -> None:
@@ -259,7 +264,7 @@ def test_models_that_came_while_another_module_was_open_are_listed(app: Slicer, 
     panel.exit()
     (models / "south.safetensors").touch()
     panel.enter()
-    assert "south" in panel.ui.modelComboBox.items
+    assert "south" in items(panel.ui.modelComboBox)
 
 
 def test_a_model_without_an_index_is_asked_for_its_card(app: Slicer, tmp_path: Path) -> None:
@@ -267,10 +272,10 @@ def test_a_model_without_an_index_is_asked_for_its_card(app: Slicer, tmp_path: P
     (tmp_path / "only.safetensors").write_text(
         json.dumps({"event": "result", "summary": CARD | {"owned": ["CT"]}})
     )
-    panel = app.panel()
+    panel = app.open()
     panel.ui.modelFolderLineEdit.currentPath = str(tmp_path)
     assert panel.ui.missingLabel.text == "The model's card is being read."
-    wait(panel)
+    wait(app, panel)
     assert "Liver, Kidney" in panel.ui.cardLabel.text and panel.ui.segmentButton.enabled
 
 
@@ -278,9 +283,9 @@ def test_a_file_that_is_no_model_is_told_and_cannot_be_used(app: Slicer, tmp_pat
     app.volume()
     told = {"event": "error", "message": "only.safetensors is damaged.", "fix": "Fetch it again."}
     (tmp_path / "only.safetensors").write_text(json.dumps(told))
-    panel = app.panel()
+    panel = app.open()
     panel.ui.modelFolderLineEdit.currentPath = str(tmp_path)
-    wait(panel)
+    wait(app, panel)
     assert panel.ui.messageLabel.text == "only.safetensors is damaged.\nFetch it again."
     assert not panel.ui.segmentButton.enabled
 
@@ -288,28 +293,63 @@ def test_a_file_that_is_no_model_is_told_and_cannot_be_used(app: Slicer, tmp_pat
 def test_a_model_of_several_images_is_not_fed_with_one(app: Slicer, tmp_path: Path) -> None:
     app.volume()
     folder(tmp_path, both=CARD | {"inputs": [["T1"], ["FLAIR"]], "owned": ["T1", "FLAIR"]})
-    ui = app.panel().ui
+    ui = app.open().ui
     ui.modelFolderLineEdit.currentPath = str(tmp_path)
-    assert not ui.segmentButton.enabled and "takes 2 images" in ui.missingLabel.text
+    assert not ui.segmentButton.enabled
+    assert ui.missingLabel.text == "Select the volume that is the T1, FLAIR."
+
+
+def test_a_case_of_several_images_is_segmented_from_a_volume_for_each(app: Slicer, tmp_path: Path) -> None:
+    told = {"T1": app.volume("one"), "FLAIR": app.volume("two")}
+    both = folder(tmp_path, both=CARD | {"inputs": [["T1"], ["FLAIR"]], "owned": ["T1", "FLAIR"]})
+    app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")
+    panel = app.open()
+    panel.ui.modelFolderLineEdit.currentPath = str(both)
+    assert not panel.ui.volumeSelector.visible and panel.ui.segmentRowsWidget.visible
+    layout = panel.ui.segmentRowsWidget.layout()
+    for row, volume in enumerate(told.values()):
+        layout.itemAt(row, layout.ItemRole.FieldRole).widget().setCurrentNode(volume)
+    panel.ui.segmentButton.click()
+    wait(app, panel)
+    (segmentation,) = app.nodes(SEGMENTATION)
+    assert {name: segmentation.GetNodeReference(f"FedSeg.volume.{name}") for name in told} == told
+    words = json.loads((tmp_path / "words").read_text())
+    assert [word.split("=")[0] for word in words if "image_" in word] == ["T1", "FLAIR"]
+
+
+def test_every_volume_of_the_scene_is_segmented_once(app: Slicer, models: Path) -> None:
+    panel, first = ready(app, models, model=0)
+    second = app.volume("another")
+    panel.ui.modalityComboBox.currentIndex = 2
+    panel.ui.allVolumesCheckBox.click()
+    panel.ui.segmentButton.click()
+    wait(app, panel)
+    made = {node.GetNodeReference("FedSeg.volume.MR").GetName() for node in app.nodes(SEGMENTATION)}
+    assert made == {first.GetName(), second.GetName()} and panel.ui.queueTable.rowCount == 2
+    panel.ui.segmentButton.click()
+    wait(app, panel)
+    assert len(app.nodes(SEGMENTATION)) == 2 and "2 volumes have a result" in panel.ui.messageLabel.text
 
 
 def test_the_command_is_remembered_for_this_computer_not_for_the_scene(app: Slicer) -> None:
-    app.panel().ui.commandLineEdit.currentPath = "/opt/fedseg"
-    assert app.settings["FedSeg/command"] == "/opt/fedseg" and "/opt/fedseg" not in app.parameters.values()
+    app.open().ui.commandLineEdit.currentPath = "/opt/fedseg"
+    assert Settings().value("FedSeg/command") == "/opt/fedseg"
+    node = app.scene.GetSingletonNode("FedSeg", "vtkMRMLScriptedModuleNode")
+    assert "/opt/fedseg" not in [node.GetParameter(name) for name in node.GetParameterNames()]
 
 
 def test_scripts_segment_with_one_blocking_call(app: Slicer, models: Path, temporary: Path) -> None:
-    result = app.module.FedSegLogic().segment(app.volume(), models, "MR")
-    assert result.segmentation.attributes["FedSeg.status"] == "unreviewed"
+    result = app.module.FedSegLogic().segment({"MR": app.volume()}, models)
+    assert result.segmentation.GetAttribute("FedSeg.status") == "unreviewed"
     assert result.mixture.abstain is True and not list(temporary.iterdir())
 
 
 def test_scripts_get_an_error_with_its_fix(app: Slicer, models: Path) -> None:
     app.environment["FAKE_FEDSEG"] = "error"
     with pytest.raises(RuntimeError, match=r"The image is empty. Give another one."):
-        app.module.FedSegLogic().segment(app.volume(), models / "global.safetensors", "MR")
+        app.module.FedSegLogic().segment({"MR": app.volume()}, models / "global.safetensors")
 
 
 def test_scripts_are_told_that_there_is_no_volume(app: Slicer, models: Path) -> None:
     with pytest.raises(ValueError, match="no volume"):
-        app.module.FedSegLogic().segment(None, models, "MR")
+        app.module.FedSegLogic().segment({"MR": None}, models)

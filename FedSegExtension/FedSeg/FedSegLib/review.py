@@ -12,11 +12,18 @@ DISAGREEMENT, REVIEWER, REVIEWED_AT, COMMENT = (
     "FedSeg.reviewedAt",
     "FedSeg.comment",
 )
-VOLUME, MAP = "FedSeg.volume", "FedSeg.disagreementMap"
-"""Node references of a result: what was segmented, and where models disagreed on it."""
+MAP = "FedSeg.disagreementMap"
+"""Node reference of a result to the volume of where the models disagreed."""
+MODALITIES = "FedSeg.modalities"
+"""Attribute of a result: what was segmented, "T1|FLAIR"; each is a node reference, see `volumeRole`."""
 
 UNREVIEWED, APPROVED, FLAGGED, REJECTED = "unreviewed", "approved", "flagged", "rejected"
 """The status of every new result, and the three that a person alone can set."""
+
+
+def volumeRole(modality: str) -> str:
+    """The node reference of a result to the volume that it was made from."""
+    return f"FedSeg.volume.{modality}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Result:
     model: str
     mixture: str
     verdict: str
+    modalities: tuple[str, ...]
     disagreement: float | None
     reviewer: str
     reviewedAt: str
@@ -66,6 +74,7 @@ def readResult(nodeId: str, name: str, attribute: Callable[[str], str | None]) -
         model=told[MODEL],
         mixture=told[MIXTURE],
         verdict=told[VERDICT],
+        modalities=tuple(filter(None, (attribute(MODALITIES) or "").split("|"))),
         disagreement=_number(attribute(DISAGREEMENT)),
         reviewer=told[REVIEWER],
         reviewedAt=told[REVIEWED_AT],

@@ -12,7 +12,17 @@ from typing import Any
 from FedSegLib.command import Command, segmentWords
 from FedSegLib.events import Message
 from FedSegLib.job import DONE, FAILED, RUNNING, Job
-from FedSegLib.review import DISAGREEMENT, MIXTURE, MODEL, STATUS, UNREVIEWED, VERDICT
+from FedSegLib.review import (
+    DISAGREEMENT,
+    MAP,
+    MIXTURE,
+    MODALITIES,
+    MODEL,
+    STATUS,
+    UNREVIEWED,
+    VERDICT,
+    volumeRole,
+)
 from FedSegLib.translation import tr as _
 
 
@@ -69,7 +79,7 @@ class SegmentationRun:
         resample: bool = False,
     ) -> None:
         self._scene = scene
-        self._volumeId = next(iter(volumes.values())).GetID()
+        self._volumeIds = {name: volume.GetID() for name, volume in volumes.items()}
         self._model = model
         # Names of patients and files stay out of what the command is told, and so out of its messages.
         self._folder = Path(tempfile.mkdtemp(prefix="FedSeg-"))
@@ -98,7 +108,8 @@ class SegmentationRun:
         """
         if self.job.state != DONE:
             raise ValueError(f"only a finished segmentation can be loaded, this one is {self.job.state}")
-        volume = self._scene.findNode(self._volumeId)
+        volumes = {name: self._scene.findNode(nodeId) for name, nodeId in self._volumeIds.items()}
+        volume = next(iter(volumes.values()))
         if volume is None:
             raise LookupError(_("The volume was removed while it was segmented; its result was discarded."))
         mixture = _mixture(self.job.story.result["summary"])
@@ -106,12 +117,20 @@ class SegmentationRun:
         disagreement = None
         if mixture is not None:
             disagreement = self._scene.loadDisagreement(self._disagreement, volume)
+            self._scene.refer(segmentation, MAP, disagreement)
+        for name, source in volumes.items():
+            if source is not None:
+                self._scene.refer(segmentation, volumeRole(name), source)
         reason = mixture.reason if mixture is not None else None
         warnings = [w for w in self.job.story.warnings if reason is None or not w.text.endswith(reason)]
         return Segmented(segmentation, disagreement, mixture, warnings)
 
     def _attributes(self, mixture: Mixture | None) -> dict[str, str]:
-        attributes = {STATUS: UNREVIEWED, MODEL: self._model.name}
+        attributes = {
+            STATUS: UNREVIEWED,
+            MODEL: self._model.name,
+            MODALITIES: "|".join(self._volumeIds),
+        }
         if mixture is not None:
             verdict = {True: "abstain", False: "agree", None: "unknown"}[mixture.abstain]
             attributes.update({MIXTURE: mixture.sentence, VERDICT: f"{verdict}: {mixture.reason}"})

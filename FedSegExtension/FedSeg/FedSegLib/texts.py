@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from FedSegLib.cards import MIXTURE, Card, Choice
-from FedSegLib.events import Message
+from FedSegLib.dataset import SiteDataset
+from FedSegLib.events import Message, Problem, Story
+from FedSegLib.matching import Matching
+from FedSegLib.review import APPROVED, FLAGGED, REJECTED, Result
 from FedSegLib.segmenting import Mixture
 from FedSegLib.translation import tr as _
 
@@ -55,18 +61,143 @@ def messageText(messages: list[Message]) -> str:
     return "\n\n".join(f"{message.text}\n{message.fix}".strip() for message in messages)
 
 
-def missingText(*, hasVolume: bool, hasModel: bool, card: Card | None, hasModality: bool) -> str:
-    """What is still needed before a segmentation can begin; empty: nothing."""
+def tell(label, messages: list[Message]) -> None:
+    """Show messages in a label, which is not there where there are none."""
+    label.text = messageText(messages)
+    label.visible = bool(messages)
+
+
+def missingText(
+    *, hasVolume: bool, hasModel: bool, card: Card | None, lacking: Sequence[str], hasModality: bool
+) -> str:
+    """What is still needed before a segmentation can begin; empty: nothing.
+
+    Args:
+        lacking: the modalities of a case of several images that no volume was selected for.
+    """
     if not hasVolume:
         return _("Load a volume and select it.")
     if not hasModel:
         return _("Choose a folder that holds a published model (*.safetensors).")
     if card is None:
         return _("The model's card is being read.")
-    if card.inputs > 1:
-        return _("This model takes {number} images of a case; the panel can give it one only.").format(
-            number=card.inputs
+    if lacking and (not card.anyOf or len(lacking) == len(card.modalities)):
+        return _("Select the volume that is the {names}.").format(
+            names=(_(" or ") if card.anyOf else ", ").join(lacking)
         )
     if not hasModality:
         return _("Say which modality the volume is.")
     return ""
+
+
+def datasetText(dataset: SiteDataset | None, problem: Message | None) -> str:
+    """What a dataset folder holds."""
+    if problem is not None:
+        return messageText([problem])
+    if dataset is None:
+        return _("The first case that you add begins a dataset in this folder.")
+    return "\n".join(
+        [
+            _("Cases: {number}").format(number=dataset.numCases),
+            _("Images of a case: {modalities}").format(modalities=", ".join(dataset.modalities)),
+            _("Structures: {names}").format(names=", ".join(dataset.structures)),
+        ]
+    )
+
+
+def matchingText(matching: Matching, names: Mapping[str, str]) -> str:
+    """What a drawing would add to a dataset.
+
+    Args:
+        names: segment id -> its name in the scene.
+    """
+    lines = [
+        structure if names[segmentId] == structure else f"{structure} ({names[segmentId]})"
+        for segmentId, structure in matching.structures.items()
+    ]
+    told = [_("Adds: {names}").format(names=", ".join(lines))] if lines else []
+    if matching.ignored:
+        told.append(_("Leaves out: {names}").format(names=", ".join(matching.ignored)))
+    if matching.absent and lines:
+        told.append(
+            _("Not drawn, so taken as absent from this image: {names}").format(
+                names=", ".join(matching.absent)
+            )
+        )
+    return "\n".join([*told, *([messageText(list(matching.problems))] if matching.problems else [])])
+
+
+def addMissingText(
+    *,
+    hasFolder: bool,
+    folderProblem: Message | None,
+    modalities: Sequence[str],
+    volumes: Mapping[str, Any],
+    matching: Matching | None,
+) -> str:
+    """What is still needed before a case can be added; empty: nothing."""
+    lacking = [name for name in modalities if name not in volumes]
+    if not hasFolder:
+        return _("Choose a folder for the dataset.")
+    if folderProblem is not None:
+        return _("Choose another folder.")
+    if not modalities:
+        return _("Say what the images of a case are, such as CT, or T1, FLAIR.")
+    if lacking:
+        return _("Select the volume that is the {names}.").format(names=", ".join(lacking))
+    if matching is None:
+        return _("Select a segmentation.")
+    if matching.problems:
+        return _("Correct the segmentation first.")
+    return ""
+
+
+def checkText(problems: Sequence[Problem]) -> str:
+    """How many problems a check found."""
+    errors = sum(problem.isError for problem in problems)
+    if not problems:
+        return _("No problem was found.")
+    return _("{errors} errors, {warnings} warnings. Click one to see its case.").format(
+        errors=errors, warnings=len(problems) - errors
+    )
+
+
+def trainingText(story: Story) -> str:
+    """How far a training is, and how well it does."""
+    lines = []
+    if story.rounds:
+        last = story.rounds[-1]
+        lines.append(_("Round {number} of {total}").format(number=last.number, total=last.total))
+        measured = next((told.dice for told in reversed(story.rounds) if told.dice), {})
+        lines += [_("Dice of {label}: {dice}").format(label=k, dice=f"{v:.2f}") for k, v in measured.items()]
+    else:
+        lines.append(_("Reading the cases..."))
+    if story.progress and story.progress.secondsLeft is not None:
+        minutes = story.progress.secondsLeft / 60
+        lines.append(
+            _("About {minutes} minutes left").format(minutes=round(minutes))
+            if minutes >= 1.5
+            else _("About a minute left")
+        )
+    return "\n".join(lines)
+
+
+def statusText(result: Result) -> str:
+    """Whether a person has decided, and who."""
+    names = {APPROVED: _("approved"), FLAGGED: _("flagged"), REJECTED: _("rejected")}
+    told = names.get(result.status, _("unreviewed"))
+    return f"{told}, {result.reviewer}" if result.reviewer else told
+
+
+def resultText(result: Result) -> str:
+    """A result, line by line."""
+    lines = [result.name, _("Model: {model}").format(model=result.model)]
+    if result.mixture:
+        lines.append(_("This scan is {sentence}.").format(sentence=result.mixture))
+    if result.verdict:
+        lines.append(_("Verdict: {verdict}").format(verdict=result.verdict))
+    if result.disagreement is not None:
+        lines.append(_("Disagreement of the models: {bits} of 1").format(bits=f"{result.disagreement:.2f}"))
+    decidedAt = f" ({result.reviewedAt})" if result.reviewedAt else ""
+    lines.append(_("Status: {status}").format(status=statusText(result) + decidedAt))
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The panels of the module: they show and ask; what is done, `FedSegLib`'s plain files do."""

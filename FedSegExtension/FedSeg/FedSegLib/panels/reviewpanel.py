@@ -1,0 +1,171 @@
+"""Review: the queue of results, the doubtful ones first; each is looked at, corrected, and decided by a person."""
+
+from datetime import datetime
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from FedSegLib import scene, texts
+from FedSegLib.review import (
+    APPROVED,
+    FLAGGED,
+    MAP,
+    REJECTED,
+    decided,
+    inOrder,
+    nextOpen,
+    reopened,
+    volumeRole,
+)
+
+REVIEWER_SETTING = "FedSeg/reviewer"
+UNDO_STEPS = 10
+
+
+class ReviewPanel:
+    """The section "Review".
+
+    :param host: has `addObserver`, `removeObserver` and `sendCorrection(volumes, segmentation)`.
+    """
+
+    def __init__(self, ui, host):
+        self._ui, self._host = ui, host
+        self._queue = []
+        self._current = ""
+        self._editor = None
+        self._observed = {}
+        ui.queueTable.setHorizontalHeaderLabels([_("Result"), _("Disagreement"), _("Status")])
+        ui.queueTable.horizontalHeader().setStretchLastSection(True)
+        ui.queueTable.connect("cellClicked(int,int)", self.onRowClicked)
+        ui.editorWidget.visible = False
+        ui.reviewerLineEdit.text = slicer.util.settingsValue(REVIEWER_SETTING, "")
+        ui.reviewerLineEdit.connect("textChanged(QString)", self.onReviewerChanged)
+        ui.approveButton.connect("clicked(bool)", lambda checked=False: self._decide(APPROVED))
+        ui.flagButton.connect("clicked(bool)", lambda checked=False: self._decide(FLAGGED))
+        ui.rejectButton.connect("clicked(bool)", lambda checked=False: self._decide(REJECTED))
+        ui.nextButton.connect("clicked(bool)", self.onNextButton)
+        ui.editButton.connect("clicked(bool)", self.onEditButton)
+        ui.sendButton.connect("clicked(bool)", self.onSendButton)
+        self.refresh()
+
+    def refresh(self):
+        """Show the scene's results."""
+        self._queue = inOrder(scene.results())
+        self._observe()
+        table = self._ui.queueTable
+        table.setRowCount(len(self._queue))
+        for row, result in enumerate(self._queue):
+            doubt = "" if result.disagreement is None else f"{result.disagreement:.2f}"
+            for column, text in enumerate((result.name, doubt, texts.statusText(result))):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
+                table.setItem(row, column, item)
+        self._ui.reviewCollapsibleButton.visible = bool(self._queue)
+        self._showCurrent()
+
+    def select(self, segmentation):
+        """Look at a result."""
+        self._current = segmentation.GetID()
+        self.refresh()
+        if self._result() is not None:
+            self._ui.commentLineEdit.text = self._result().comment
+            volume = scene.referred(segmentation, volumeRole(self._result().modalities[0]))
+            scene.showCase(segmentation, volume, scene.referred(segmentation, MAP))
+
+    def onRowClicked(self, row, column):
+        """The user wants to see a result."""
+        self.select(scene.findNode(self._queue[row].nodeId))
+
+    def onNextButton(self, checked=False):
+        """To the next result that nobody has decided."""
+        following = nextOpen(self._queue, self._current)
+        if following is not None:
+            self.select(scene.findNode(following.nodeId))
+
+    def onReviewerChanged(self, name):
+        """Who reviews; of this computer's user, so that it is not saved with the scene but in decisions."""
+        qt.QSettings().setValue(REVIEWER_SETTING, name)
+        self._showCurrent()
+
+    def onEditButton(self, checked=False):
+        """Correct the result in Slicer's own editor, here."""
+        segmentation = scene.findNode(self._current)
+        if self._editor is None:
+            self._editor = slicer.qMRMLSegmentEditorWidget()
+            self._editor.setMaximumNumberOfUndoStates(UNDO_STEPS)
+            self._editor.setMRMLScene(slicer.mrmlScene)
+            self._ui.editorWidget.layout().addWidget(self._editor)
+        self._editor.setMRMLSegmentEditorNode(scene.segmentEditorNode())
+        self._editor.setSegmentationNode(segmentation)
+        self._editor.setSourceVolumeNode(self._volumes(segmentation).get(self._result().modalities[0]))
+        self._ui.editorWidget.visible = True
+
+    def onSendButton(self, checked=False):
+        """Take the result, corrected or not, to the panel that adds cases to the dataset."""
+        segmentation = scene.findNode(self._current)
+        self._host.sendCorrection(self._volumes(segmentation), segmentation)
+
+    def leave(self):
+        """The module is left, or the scene closes: the editor lets go of both."""
+        if self._editor is not None:
+            self._editor.setActiveEffect(None)
+            self._editor.setSegmentationNode(None)
+            self._editor.setSourceVolumeNode(None)
+        self._ui.editorWidget.visible = False
+
+    def forget(self):
+        """The scene closes."""
+        self.leave()
+        for segmentation in self._observed.values():
+            self._host.removeObserver(segmentation, _changed(), self._onDrawingChanged)
+        self._observed = {}
+        self._current = ""
+
+    def _decide(self, status):
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        told = decided(
+            status, reviewer=self._ui.reviewerLineEdit.text, at=now, comment=self._ui.commentLineEdit.text
+        )
+        scene.setAttributes(scene.findNode(self._current), told)
+        self.refresh()
+        self.onNextButton()
+
+    def _observe(self):
+        """A drawing that changes after its approval is no longer approved, whoever changes it."""
+        for result in self._queue:
+            if result.nodeId not in self._observed:
+                segmentation = scene.findNode(result.nodeId).GetSegmentation()
+                self._observed[result.nodeId] = segmentation
+                self._host.addObserver(segmentation, _changed(), self._onDrawingChanged)
+
+    def _onDrawingChanged(self, segmentation, event):
+        for result in self._queue:
+            if self._observed.get(result.nodeId) is segmentation and result.isDone:
+                scene.setAttributes(scene.findNode(result.nodeId), reopened())
+                self.refresh()
+
+    def _result(self):
+        return next((result for result in self._queue if result.nodeId == self._current), None)
+
+    def _volumes(self, segmentation):
+        """Modality -> volume of what was segmented, as far as it is still there."""
+        found = {name: scene.referred(segmentation, volumeRole(name)) for name in self._result().modalities}
+        return {name: volume for name, volume in found.items() if volume is not None}
+
+    def _showCurrent(self):
+        result = self._result()
+        named = bool(self._ui.reviewerLineEdit.text.strip())
+        self._ui.reviewLabel.text = texts.resultText(result) if result else _("Click a result to look at it.")
+        for button in (self._ui.approveButton, self._ui.flagButton, self._ui.rejectButton):
+            button.enabled = result is not None and named
+            button.toolTip = "" if named else _("Say who reviews first.")
+        for button in (self._ui.editButton, self._ui.sendButton):
+            button.enabled = result is not None
+        self._ui.nextButton.enabled = nextOpen(self._queue, self._current) is not None
+        if result is not None:
+            self._ui.queueTable.selectRow(self._queue.index(result))
+
+
+def _changed():
+    return slicer.vtkSegmentation.SourceRepresentationModified

@@ -1,0 +1,293 @@
+"""Segment: a model or a mixture, chosen by its card, on one case or on every volume of the scene."""
+
+import logging
+
+from slicer.i18n import tr as _
+
+from FedSegLib import scene, texts
+from FedSegLib.command import CommandNotFound
+from FedSegLib.events import Message
+from FedSegLib.gallery import Gallery
+from FedSegLib.job import CANCELLED
+from FedSegLib.panels.inputrows import InputRows
+
+INPUT = "segmentInput."
+"""Prefix of the parameter node's references to the volumes of a case of several images."""
+
+
+class SegmentPanel:
+    """The sections "Segment" and "Result".
+
+    :param host: has `logic`, `parameterNode`, `startTimer()`, and `showReview(segmentation)`, which is told of each
+        new result.
+    """
+
+    def __init__(self, ui, host):
+        self._ui, self._host = ui, host
+        self._gallery = Gallery(host.logic.startInfo)
+        self._listedFolder = None
+        self._shownVolume = ""
+        self._modalities = []
+        self._waiting = []
+        self._run = None
+        self._told = []
+        self._rows = InputRows(ui.segmentRowsWidget.layout(), INPUT, self._showButton)
+        ui.modelFolderLineEdit.connect("currentPathChanged(QString)", self.onModelFolderChanged)
+        ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
+        ui.modalityComboBox.connect("currentIndexChanged(int)", self.onModalityChosen)
+        ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
+        self._showResult(None)
+        texts.tell(ui.messageLabel, [])
+
+    @property
+    def isRunning(self):
+        """Whether a segmentation is under way."""
+        return self._run is not None
+
+    def reload(self):
+        """Models may have come since; another command may know more."""
+        self._listedFolder = None
+        self._gallery.forget()
+
+    def refresh(self):
+        """Show what the parameters say."""
+        if self._host.parameterNode is None:
+            self._shownVolume = ""
+            return
+        self._askModalityAnew()
+        self._showModels()
+        self._showCard()
+        self._showButton()
+
+    def onModelFolderChanged(self, path):
+        """The user named a folder."""
+        if self._host.parameterNode:
+            self._host.parameterNode.modelFolder = path
+
+    def onModelChosen(self, index):
+        """The user chose a line of the list of models."""
+        if self._host.parameterNode:
+            self._host.parameterNode.model = self._gallery.choices[index].key if index >= 0 else ""
+
+    def onModalityChosen(self, index):
+        """The user said what the volume is."""
+        if self._host.parameterNode:
+            self._host.parameterNode.modality = self._modalities[index] if index >= 0 else ""
+
+    def onSegmentButton(self, checked=False):
+        """Begin, or cancel what has begun."""
+        if self._run is not None:
+            self._waiting = []
+            self._run.job.cancel()
+            self._showButton()
+            return
+        self._told = []
+        texts.tell(self._ui.messageLabel, [])
+        self._showResult(None)
+        self._waiting = self._cases()
+        self._startNext()
+
+    def poll(self):
+        """Listen to what runs; whether anything still does."""
+        if self._gallery.isAsking:
+            message = self._gallery.poll()
+            if message is not None:
+                texts.tell(self._ui.messageLabel, [message])
+            if not self._gallery.isAsking:
+                self.refresh()
+        if self._run is not None:
+            if self._run.job.poll():
+                self._showProgress()
+            else:
+                self._finishRun()
+        return self._run is not None or self._gallery.isAsking
+
+    def abandon(self):
+        """End what runs, without a result."""
+        self._waiting = []
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+        self._gallery.close()
+        self._showResult(None)
+
+    def _cases(self):
+        """Modality -> volume of each case to be segmented."""
+        parameters = self._host.parameterNode
+        if self._takesSeveral():
+            return [self._rows.volumes()]
+        volumes = scene.imageVolumes() if parameters.allVolumes else [parameters.volume]
+        model = self._choice().path.name
+        todo = [v for v in volumes if not (parameters.allVolumes and scene.hasResult(v, model))]
+        if len(todo) < len(volumes):
+            skipped = _("{number} volumes have a result of this model already and were left out.")
+            fix = _("Delete the result of a volume to segment it again.")
+            self._told.append(Message(skipped.format(number=len(volumes) - len(todo)), fix))
+            texts.tell(self._ui.messageLabel, self._told)
+        return [{self._modality(): volume} for volume in todo]
+
+    def _startNext(self):
+        if self._waiting:
+            case = self._waiting.pop(0)
+            try:
+                self._run = self._host.logic.startSegmentation(
+                    case, self._choice().path, resample=self._host.parameterNode.resampleCase
+                )
+            except CommandNotFound as error:
+                self._waiting = []
+                self._tell(error.message)
+            except OSError as error:
+                self._waiting = []
+                self._tell(Message(str(error), _("Check the disk's space and your rights.")))
+            except ValueError as error:
+                self._tell(Message(str(error), _("Select another volume.")))
+                self._startNext()
+            else:
+                self._host.startTimer()
+        self._showButton()
+
+    def _finishRun(self):
+        run, self._run = self._run, None
+        try:
+            if run.error is not None:
+                logging.info("fedseg told:\n%s", "\n".join([*run.job.story.foreign, run.job.log]))
+                self._tell(run.error)
+            elif run.job.state == CANCELLED:
+                self._tell(Message(_("Cancelled; the scene is unchanged."), ""))
+            else:
+                self._showResult(run.load())
+        except (LookupError, RuntimeError) as error:
+            self._tell(Message(str(error), _("Segment the volume again.")))
+        finally:
+            run.close()
+            self._startNext()
+
+    def _askModalityAnew(self):
+        """What one volume is says nothing of another."""
+        volume = self._host.parameterNode.volume
+        before, self._shownVolume = self._shownVolume, volume.GetID() if volume else ""
+        if before and before != self._shownVolume:
+            self._modalities = []
+            self._host.parameterNode.modality = ""
+
+    def _choice(self):
+        return self._gallery.choice(self._host.parameterNode.model) if self._host.parameterNode else None
+
+    def _takesSeveral(self):
+        card = self._gallery.card(self._choice())
+        return card is not None and card.takesSeveral
+
+    def _showModels(self):
+        parameters = self._host.parameterNode
+        folder = parameters.modelFolder
+        if folder == self._listedFolder:
+            return
+        self._listedFolder = folder
+        if self._ui.modelFolderLineEdit.currentPath != folder:
+            self._ui.modelFolderLineEdit.currentPath = folder
+        self._gallery.open(folder)
+        keys = [choice.key for choice in self._gallery.choices]
+        chosen = keys.index(parameters.model) if parameters.model in keys else 0
+        _fill(self._ui.modelComboBox, [texts.choiceText(choice) for choice in self._gallery.choices], chosen)
+        parameters.model = keys[chosen] if keys else ""
+
+    def _showCard(self):
+        choice = self._choice()
+        card = self._gallery.card(choice)
+        if choice is not None and card is None:
+            message = self._gallery.ask(choice)
+            if message is not None:
+                texts.tell(self._ui.messageLabel, [message])
+            if self._gallery.isAsking:
+                self._host.startTimer()
+        self._ui.cardLabel.text = texts.cardText(card) if card else ""
+        several = self._takesSeveral()
+        for widget in (self._ui.segmentRowsWidget, self._ui.resampleCaseCheckBox):
+            widget.visible = several
+        for widget in (
+            self._ui.volumeTitle,
+            self._ui.volumeSelector,
+            self._ui.allVolumesCheckBox,
+            self._ui.modalityTitle,
+            self._ui.modalityComboBox,
+        ):
+            widget.visible = not several
+        self._rows.show(card.modalities if several else [], self._host.parameterNode.parameterNode)
+        self._showModalities(card)
+
+    def _showModalities(self, card):
+        modalities = list(card.modalities) if card else []
+        if len(modalities) > 1:
+            modalities.insert(0, "")  # a wrong guess would segment badly without a word
+        if modalities != self._modalities:
+            self._modalities = modalities
+            chosen = modalities.index(self._modality()) if modalities else 0
+            _fill(self._ui.modalityComboBox, [name or _("Choose") for name in modalities], chosen)
+
+    def _modality(self):
+        """What the user told of this volume; else the only thing that it can be, or nothing."""
+        told = self._host.parameterNode.modality
+        return told if told in self._modalities else self._modalities[0] if self._modalities else ""
+
+    def _showButton(self):
+        running = self._run is not None
+        missing = "" if running else self._missing()
+        self._ui.segmentButton.text = _("Cancel") if running else _("Segment")
+        self._ui.segmentButton.toolTip = missing
+        self._ui.segmentButton.enabled = not missing
+        self._ui.missingLabel.text = missing
+        self._ui.missingLabel.visible = bool(missing)
+        self._ui.inputsCollapsibleButton.enabled = not running
+        self._ui.progressBar.visible = running
+        if running:
+            self._showProgress()
+
+    def _missing(self):
+        choice = self._choice()
+        card = self._gallery.card(choice)
+        parameters = self._host.parameterNode
+        several = card is not None and card.takesSeveral
+        volumes = self._rows.volumes() if several else {}
+        return texts.missingText(
+            hasVolume=bool(parameters and (several or parameters.volume or parameters.allVolumes)),
+            hasModel=choice is not None and not self._gallery.isUnreadable(choice),
+            card=card,
+            lacking=[name for name in card.modalities if name not in volumes] if several else [],
+            hasModality=bool(parameters and (several or self._modality())),
+        )
+
+    def _showProgress(self):
+        progress = self._run.job.story.progress
+        value = progress.value if progress else 0.0
+        # Until something is known a bar without an end moves.
+        self._ui.progressBar.maximum = 100 if value > 0 else 0
+        self._ui.progressBar.value = round(100 * value)
+
+    def _showResult(self, result):
+        self._ui.resultCollapsibleButton.visible = result is not None
+        self._ui.show3DButton.setSegmentationNode(result.segmentation if result else None)
+        if result is None:
+            return
+        self._tell(*result.warnings)
+        name = result.segmentation.GetName()
+        self._ui.statusLabel.text = _("{name}: unreviewed. Research use only; review every slice.").format(
+            name=name
+        )
+        self._ui.verdictLabel.text = texts.verdictText(result.mixture) if result.mixture else ""
+        self._ui.verdictLabel.visible = result.mixture is not None
+        self._host.showReview(result.segmentation)
+
+    def _tell(self, *messages):
+        """Add to what this press of the button has led to."""
+        self._told += [message for message in messages if message not in self._told]
+        texts.tell(self._ui.messageLabel, self._told)
+
+
+def _fill(comboBox, names, chosen):
+    """Other lines, without telling that the user chose one."""
+    wasBlocked = comboBox.blockSignals(True)
+    comboBox.clear()
+    comboBox.addItems(names)
+    comboBox.currentIndex = chosen if names else -1
+    comboBox.enabled = len(names) > 1
+    comboBox.blockSignals(wasBlocked)

@@ -1,0 +1,103 @@
+"""Local training on the site's dataset, without any federation."""
+
+from slicer.i18n import tr as _
+
+from FedSegLib import texts
+from FedSegLib.command import CommandNotFound
+from FedSegLib.events import Message
+from FedSegLib.job import CANCELLED, DONE
+from FedSegLib.panels.curveplot import plot
+from FedSegLib.training import diceCurves, modelsOf, trainingFolder
+
+
+class TrainingPanel:
+    """The section "Train".
+
+    :param host: has `logic`, `startTimer()` and `useModels(folder, name)`.
+    """
+
+    def __init__(self, ui, host):
+        self._ui, self._host = ui, host
+        self._dataset = self._job = self._out = None
+        self._shownRounds = 0
+        ui.trainButton.connect("clicked(bool)", self.onTrainButton)
+        ui.curveLabel.visible = False
+        texts.tell(ui.trainMessageLabel, [])
+        self._show()
+
+    def showDataset(self, dataset):
+        """Another dataset, or more cases of it; None: nothing to train on."""
+        self._dataset = dataset
+        self._show()
+
+    def onTrainButton(self, checked=False):
+        """Begin to train, or cancel what has begun."""
+        if self._job is not None:
+            self._job.cancel()
+            return
+        texts.tell(self._ui.trainMessageLabel, [])
+        init = self._ui.initLineEdit.currentPath
+        try:
+            self._out = trainingFolder(self._dataset.folder)
+            self._job = self._host.logic.startTraining(self._dataset.folder, self._out, init or None)
+        except CommandNotFound as error:
+            texts.tell(self._ui.trainMessageLabel, [error.message])
+        else:
+            self._shownRounds = 0
+            self._ui.curveLabel.visible = False
+            self._host.startTimer()
+        self._show()
+
+    def poll(self):
+        """Listen to what runs; whether anything still does."""
+        if self._job is None:
+            return False
+        if self._job.poll():
+            self._show()
+        else:
+            self._conclude()
+        return self._job is not None
+
+    def abandon(self):
+        """End what runs; it can be gone on with."""
+        if self._job is not None:
+            self._job.kill()
+            self._job = None
+            self._show()
+
+    def _show(self):
+        job = self._job
+        self._ui.trainButton.text = _("Train") if job is None else _("Cancel")
+        self._ui.trainButton.enabled = job is not None or self._dataset is not None
+        self._ui.trainProgressBar.visible = job is not None
+        self._ui.trainLabel.visible = job is not None
+        self._ui.initLineEdit.enabled = job is None
+        if job is None:
+            return
+        value = job.story.progress.value if job.story.progress else 0.0
+        self._ui.trainProgressBar.maximum = 100 if value > 0 else 0
+        self._ui.trainProgressBar.value = round(100 * value)
+        self._ui.trainLabel.text = texts.trainingText(job.story)
+        if len(job.story.rounds) != self._shownRounds:
+            self._shownRounds = len(job.story.rounds)
+            curves = diceCurves(job.story.rounds)
+            self._ui.curveLabel.visible = bool(curves)
+            if curves:
+                self._ui.curveLabel.setPixmap(plot(curves, self._ui.curveLabel.palette))
+
+    def _conclude(self):
+        self._show()
+        job, self._job = self._job, None
+        if job.state == DONE:
+            model = modelsOf(self._out)[0]
+            self._host.useModels(model.parent, model.name)
+            told = _("Trained: {model}. It is selected in the panel Segment and review.").format(
+                model=model.name
+            )
+            texts.tell(self._ui.trainMessageLabel, [Message(told, ""), *job.story.warnings])
+        elif job.state == CANCELLED:
+            told = Message(_("Cancelled."), _("Train again to go on where it stopped."))
+            texts.tell(self._ui.trainMessageLabel, [told])
+        else:
+            texts.tell(self._ui.trainMessageLabel, [job.story.error])
+        self._show()
