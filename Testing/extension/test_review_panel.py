@@ -1,0 +1,127 @@
+"""Review as a user does it: the doubtful results first, each decided by a named person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from Testing.extension.test_panel import SEGMENTATION, models, ready, wait
+from Testing.slicerapp.app import Slicer
+
+__all__ = ["models"]
+
+
+@pytest.fixture
+def reviewed(app: Slicer, models: Path) -> Any:
+    """A panel with two results: one of a mixture, and one of a single model on another volume."""
+    panel, _first = ready(app, models, model=2)
+    panel.ui.segmentButton.click()
+    wait(app, panel)
+    panel.parameterNode.volume = app.volume("another")
+    panel.ui.modelComboBox.currentIndex = 0
+    panel.ui.modalityComboBox.currentIndex = 2
+    panel.ui.segmentButton.click()
+    wait(app, panel)
+    return panel
+
+
+def column(panel: Any, place: int) -> list[str]:
+    table = panel.ui.queueTable
+    return [table.item(row, place).text() for row in range(table.rowCount)]
+
+
+def current(app: Slicer, panel: Any) -> Any:
+    name = panel.ui.reviewLabel.text.splitlines()[0]
+    return next(node for node in app.nodes(SEGMENTATION) if node.GetName() == name)
+
+
+def test_without_results_there_is_no_queue(app: Slicer) -> None:
+    assert not app.open().ui.reviewCollapsibleButton.visible
+
+
+def test_what_the_models_disagree_on_comes_first_and_the_new_result_is_shown(
+    app: Slicer, reviewed: Any
+) -> None:
+    assert column(reviewed, 0) == ["Patient Smith FedSeg", "another FedSeg"]
+    assert column(reviewed, 1) == ["1.00", ""] and column(reviewed, 2) == ["unreviewed", "unreviewed"]
+    assert reviewed.ui.reviewLabel.text.startswith("another FedSeg")
+    assert app.layers["background"].GetName() == "another" and app.layers["foreground"] is None
+
+
+def test_a_click_shows_the_result_over_its_image_and_hides_the_others(app: Slicer, reviewed: Any) -> None:
+    reviewed.ui.queueTable.cellClicked.emit(0, 0)
+    shown = {node.GetName(): node.GetDisplayNode().GetVisibility() for node in app.nodes(SEGMENTATION)}
+    assert shown == {"Patient Smith FedSeg": 1, "another FedSeg": 0}
+    assert app.layers["foreground"].GetName() == "Patient Smith FedSeg disagreement"
+    assert "This scan is 57 % like the global model" in reviewed.ui.reviewLabel.text
+
+
+def test_nobody_decides_without_a_name(reviewed: Any) -> None:
+    buttons = [reviewed.ui.approveButton, reviewed.ui.flagButton, reviewed.ui.rejectButton]
+    assert not any(button.enabled for button in buttons) and "who reviews" in buttons[0].toolTip
+    reviewed.ui.reviewerLineEdit.text = "Dr. A"
+    assert all(button.enabled for button in buttons)
+
+
+def test_a_decision_is_kept_with_the_scene_and_the_next_open_result_comes(
+    app: Slicer, reviewed: Any, tmp_path: Path
+) -> None:
+    ui = reviewed.ui
+    ui.reviewerLineEdit.text, ui.commentLineEdit.text = "Dr. A", "fine"
+    ui.approveButton.click()
+    assert column(reviewed, 2) == ["unreviewed", "approved, Dr. A"]
+    assert ui.reviewLabel.text.startswith("Patient Smith FedSeg") and ui.commentLineEdit.text == ""
+    ui.flagButton.click()
+    app.save(tmp_path / "scene.mrb")
+    reviewed.exit()
+    app.reopen(tmp_path / "scene.mrb")
+    reviewed.enter()
+    assert column(reviewed, 2) == ["flagged, Dr. A", "approved, Dr. A"]
+    approved = next(node for node in app.nodes(SEGMENTATION) if node.GetName() == "another FedSeg")
+    assert approved.GetAttribute("FedSeg.comment") == "fine" and approved.GetAttribute("FedSeg.reviewedAt")
+    reviewed.ui.queueTable.cellClicked.emit(1, 0)
+    assert app.layers["background"].GetName() == "another", "the result still knows its volume"
+
+
+def test_a_drawing_that_changes_after_its_approval_is_unreviewed_again(app: Slicer, reviewed: Any) -> None:
+    reviewed.ui.reviewerLineEdit.text = "Dr. A"
+    node = current(app, reviewed)
+    reviewed.ui.approveButton.click()
+    node.GetSegmentation().InvokeEvent(node.GetSegmentation().SourceRepresentationModified)
+    assert node.GetAttribute("FedSeg.status") == "unreviewed" and "unreviewed" in column(reviewed, 2)
+
+
+def test_edit_gives_the_result_and_its_image_to_the_editor_and_leaving_takes_them_back(
+    app: Slicer, reviewed: Any
+) -> None:
+    reviewed.ui.editButton.click()
+    told = reviewed._review._editor._told
+    assert told["segmentation"] is current(app, reviewed) and told["volume"].GetName() == "another"
+    assert told["editor"].GetSingletonTag() == "SegmentEditor" and told["undo"] == 10
+    reviewed.exit()
+    assert told["segmentation"] is None and not reviewed.ui.editorWidget.visible
+
+
+def test_a_result_that_is_deleted_leaves_the_queue(app: Slicer, reviewed: Any) -> None:
+    app.scene.RemoveNode(current(app, reviewed))
+    assert column(reviewed, 0) == ["Patient Smith FedSeg"]
+    assert not reviewed.ui.editButton.enabled
+
+
+def test_closing_the_scene_empties_the_queue(app: Slicer, reviewed: Any) -> None:
+    app.scene.Clear(0)
+    assert not reviewed.ui.reviewCollapsibleButton.visible
+
+
+def test_a_correction_is_taken_to_the_dataset_with_its_image(
+    app: Slicer, reviewed: Any, tmp_path: Path
+) -> None:
+    node = current(app, reviewed)
+    reviewed.parameterNode.datasetFolder = str(tmp_path / "mine")
+    reviewed.ui.sendButton.click()
+    assert reviewed.ui.tabWidget.currentIndex == 0 and reviewed.parameterNode.segmentation is node
+    assert reviewed.ui.modalitiesLineEdit.text == "MR" and reviewed.ui.addButton.enabled
+    reviewed.ui.addButton.click()
+    assert reviewed.ui.addMessageLabel.text == "Added as case_001; 1 cases now."
