@@ -96,7 +96,7 @@ def test_an_oblique_case_is_written_where_it_lies_and_is_clean(
     labels = read_label_map(first.label, dataset.labels, like=image)  # type: ignore[arg-type]
     assert {tuple(v) for v in np.argwhere(labels.array == 1)} == {(1, 2, 3)}
     assert {tuple(v) for v in np.argwhere(labels.array == 2)} == {(2, 2, 3)}
-    assert second.name == "case_002" and panel.ui.addMessageLabel.text == "Added as case_002; 2 cases now."
+    assert second.name == "case_002" and panel.ui.addMessageLabel.text == "Added as case_002. Cases now: 2"
     assert panel.ui.checkButton.enabled and panel.ui.trainButton.enabled
     problems = examine_dataset(tmp_path / "mine").problems
     assert not [problem for problem in problems if problem.severity == "error"]
@@ -188,7 +188,7 @@ def test_a_check_lists_each_problem_with_its_fix(app: Slicer, panel: Any) -> Non
         "Error: Torn.",
         "Mend.",
     ]
-    assert panel.ui.checkMessageLabel.text.startswith("1 errors, 0 warnings")
+    assert panel.ui.checkMessageLabel.text.startswith("Errors: 1, warnings: 0.")
 
 
 def test_a_training_shows_its_curve_and_its_model_is_selected(

@@ -124,4 +124,4 @@ def test_a_correction_is_taken_to_the_dataset_with_its_image(
     assert reviewed.ui.tabWidget.currentIndex == 0 and reviewed.parameterNode.segmentation is node
     assert reviewed.ui.modalitiesLineEdit.text == "MR" and reviewed.ui.addButton.enabled
     reviewed.ui.addButton.click()
-    assert reviewed.ui.addMessageLabel.text == "Added as case_001; 1 cases now."
+    assert reviewed.ui.addMessageLabel.text == "Added as case_001. Cases now: 1"

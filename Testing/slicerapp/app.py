@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import sys
@@ -296,3 +297,7 @@ def _forget() -> None:
 
 
 vtk.vtkObject.GlobalWarningDisplayOff()
+
+# PySide gives back references to None that it never took. From Python 3.12 on that is harmless; before, None would be
+# freed in the end, which kills the interpreter. A list that is never freed holds enough of them.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object([None] * 1_000_000))

@@ -69,11 +69,7 @@ WIDGETS = {
 }  # fmt: skip
 
 
-class QTableWidget(mannered(QtWidgets.QTableWidget)):  # type: ignore[misc]
-    """Its header as an object that PySide gives plainly."""
-
-
-WIDGETS["QTableWidget"] = QTableWidget
+WIDGETS["QTableWidget"] = mannered(QtWidgets.QTableWidget)
 
 
 class Settings(QtCore.QSettings):

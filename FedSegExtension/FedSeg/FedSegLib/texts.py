@@ -157,7 +157,7 @@ def checkText(problems: Sequence[Problem]) -> str:
     errors = sum(problem.isError for problem in problems)
     if not problems:
         return _("No problem was found.")
-    return _("{errors} errors, {warnings} warnings. Click one to see its case.").format(
+    return _("Errors: {errors}, warnings: {warnings}. Click one to see its case.").format(
         errors=errors, warnings=len(problems) - errors
     )
 
@@ -191,7 +191,8 @@ def statusText(result: Result) -> str:
 
 def resultText(result: Result) -> str:
     """A result, line by line."""
-    lines = [result.name, _("Model: {model}").format(model=result.model)]
+    model = _("Mixture of the models in {model}") if result.mixture else _("Model: {model}")
+    lines = [result.name, model.format(model=result.model)]
     if result.mixture:
         lines.append(_("This scan is {sentence}.").format(sentence=result.mixture))
     if result.verdict:

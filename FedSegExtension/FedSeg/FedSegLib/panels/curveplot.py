@@ -16,9 +16,10 @@ def plot(curves, palette):
     painter = qt.QPainter(picture)
     painter.setRenderHint(qt.QPainter.Antialiasing)
     text = palette.color(qt.QPalette.Text)
-    painter.setPen(text)
     for value in (0.0, 0.5, 1.0):
+        painter.setPen(text)
         painter.drawText(2, round(_y(value)) + 4, f"{value:g}")
+        painter.setPen(palette.color(qt.QPalette.Mid))
         painter.drawLine(round(_x(0)), round(_y(value)), round(_x(1)), round(_y(value)))
     for place, curve in enumerate(curves):
         colour = qt.QColor.fromHsv((210 + 137 * place) % 360, 200, 200)

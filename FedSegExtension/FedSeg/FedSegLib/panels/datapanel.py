@@ -40,6 +40,7 @@ class DataPanel:
         ui.problemsTable.connect("cellClicked(int,int)", self.onProblemClicked)
         ui.problemsTable.setHorizontalHeaderLabels([_("File"), _("Problem"), _("What to do")])
         ui.problemsTable.horizontalHeader().setStretchLastSection(True)
+        ui.problemsTable.verticalHeader().hide()
         ui.problemsTable.visible = False
         texts.tell(ui.addMessageLabel, [])
         texts.tell(ui.checkMessageLabel, [])
@@ -74,6 +75,7 @@ class DataPanel:
         self._ui.addButton.enabled = not missing
         self._ui.addButton.toolTip = missing or self._ui.addButton.text
         self._ui.addMissingLabel.text = missing
+        self._ui.addMissingLabel.visible = bool(missing)
         hasCases = known and self._dataset.numCases > 0
         self._ui.checkButton.enabled = hasCases and self._checking is None
         self._host.showDataset(self._dataset if hasCases else None)
@@ -102,7 +104,7 @@ class DataPanel:
                 self._ui.addMessageLabel, [Message(str(error), _("Check the disk's space and your rights."))]
             )
         else:
-            told = _("Added as {case}; {number} cases now.").format(case=case.name, number=dataset.numCases)
+            told = _("Added as {case}. Cases now: {number}").format(case=case.name, number=dataset.numCases)
             texts.tell(self._ui.addMessageLabel, [Message(told, "")])
         self.refresh()
 

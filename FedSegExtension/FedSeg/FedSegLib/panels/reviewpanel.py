@@ -37,6 +37,7 @@ class ReviewPanel:
         self._observed = {}
         ui.queueTable.setHorizontalHeaderLabels([_("Result"), _("Disagreement"), _("Status")])
         ui.queueTable.horizontalHeader().setStretchLastSection(True)
+        ui.queueTable.verticalHeader().hide()
         ui.queueTable.connect("cellClicked(int,int)", self.onRowClicked)
         ui.editorWidget.visible = False
         ui.reviewerLineEdit.text = slicer.util.settingsValue(REVIEWER_SETTING, "")
