@@ -1,4 +1,4 @@
-"""The fake command and Slicer's stand-in for the extension's tests."""
+"""The fake command and the application for the extension's tests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from Testing.inference.conftest import bank_of, header, weights_of
-from Testing.slicerapp.app import Slicer
-from Testing.slicerapp.qtfacade import Settings
+from Testing.slicer_harness.app import App, started
 
 __all__ = ["bank_of", "header", "weights_of"]  # fixtures of models that learnt nothing
 
@@ -41,14 +40,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def app(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-    fake_fedseg: Path,
-    temporary: Path,
-) -> Iterator[Slicer]:
-    """A real scene, and the module with the fake command."""
-    app = Slicer(monkeypatch, tmp_path_factory.mktemp("slicer"))
-    Settings().setValue("FedSeg/command", str(fake_fedseg))
-    yield app
-    app.close()
+def app(fake_fedseg: Path, temporary: Path) -> Iterator[App]:
+    """An application with an empty scene, whose `fedseg` is the fake one."""
+    with started().session() as app:
+        app.settings.setValue("FedSeg/command", str(fake_fedseg))
+        yield app

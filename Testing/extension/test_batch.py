@@ -24,7 +24,7 @@ from FedSegCore.data.volume import Volume
 from FedSegCore.inference.modelfile import ModelHeader
 from Testing.command import fedseg
 from Testing.inference.conftest import MakeBank
-from Testing.slicerapp.app import MODULE
+from Testing.slicer_harness.app import MODULE
 
 SCRIPTS = MODULE / "Resources" / "Scripts"
 

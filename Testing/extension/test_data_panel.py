@@ -16,7 +16,7 @@ from FedSegCore.data.case import read_dataset
 from FedSegCore.data.check import examine_dataset
 from FedSegCore.data.io import read_volume
 from FedSegCore.data.segments import read_label_map
-from Testing.slicerapp.app import Slicer
+from Testing.slicer_harness.app import App
 
 LIVER = "SCT^10200004^Liver"
 OBLIQUE = [[1.6, -1.2, 0, 9.0], [1.2, 1.6, 0, -4.0], [0, 0, 2.0, 7.0], [0, 0, 0, 1.0]]
@@ -31,7 +31,7 @@ def matrix(rows: list[list[float]]) -> Any:
     return made
 
 
-def draw(app: Slicer, volume: Any, **voxels: tuple[int, int, int]) -> Any:
+def draw(app: App, volume: Any, **voxels: tuple[int, int, int]) -> Any:
     """A segmentation of one voxel a structure, on the volume's grid."""
     node = app.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawing")
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
@@ -49,7 +49,7 @@ def draw(app: Slicer, volume: Any, **voxels: tuple[int, int, int]) -> Any:
 
 
 @pytest.fixture
-def panel(app: Slicer, tmp_path: Path) -> Any:
+def panel(app: App, tmp_path: Path) -> Any:
     """The panel with an empty dataset folder."""
     widget = app.open()
     widget.ui.tabWidget.currentIndex = 0
@@ -57,7 +57,7 @@ def panel(app: Slicer, tmp_path: Path) -> Any:
     return widget
 
 
-def add(app: Slicer, panel: Any, *, grid: list[list[float]] = OBLIQUE, name: str = "Patient Smith") -> Any:
+def add(app: App, panel: Any, *, grid: list[list[float]] = OBLIQUE, name: str = "Patient Smith") -> Any:
     """One more case of one image, with a liver and a tumour."""
     volume = app.volume(name, matrix=matrix(grid))
     panel.parameterNode.segmentation = draw(app, volume, Liver=(1, 2, 3), Tumour=(2, 2, 3))
@@ -68,7 +68,7 @@ def add(app: Slicer, panel: Any, *, grid: list[list[float]] = OBLIQUE, name: str
     return volume
 
 
-def test_the_panel_says_step_by_step_what_it_needs(app: Slicer, panel: Any) -> None:
+def test_the_panel_says_step_by_step_what_it_needs(app: App, panel: Any) -> None:
     ui = panel.ui
     assert "first case" in ui.datasetLabel.text and not ui.checkButton.enabled and not ui.trainButton.enabled
     assert ui.addMissingLabel.text.startswith("Say what the images of a case are")
@@ -83,9 +83,7 @@ def test_the_panel_says_step_by_step_what_it_needs(app: Slicer, panel: Any) -> N
     assert ui.addMissingLabel.text == "" and ui.addButton.enabled and "Adds: Liver" in ui.matchLabel.text
 
 
-def test_an_oblique_case_is_written_where_it_lies_and_is_clean(
-    app: Slicer, panel: Any, tmp_path: Path
-) -> None:
+def test_an_oblique_case_is_written_where_it_lies_and_is_clean(app: App, panel: Any, tmp_path: Path) -> None:
     add(app, panel)
     add(app, panel, grid=SHIFTED, name="another")
     dataset = read_dataset(tmp_path / "mine")
@@ -102,7 +100,7 @@ def test_an_oblique_case_is_written_where_it_lies_and_is_clean(
     assert not [problem for problem in problems if problem.severity == "error"]
 
 
-def test_no_name_of_a_patient_enters_the_dataset(app: Slicer, panel: Any, tmp_path: Path) -> None:
+def test_no_name_of_a_patient_enters_the_dataset(app: App, panel: Any, tmp_path: Path) -> None:
     add(app, panel)
     files = [path for path in (tmp_path / "mine").rglob("*") if path.is_file()]
     assert len(files) == 3
@@ -111,7 +109,7 @@ def test_no_name_of_a_patient_enters_the_dataset(app: Slicer, panel: Any, tmp_pa
         assert "Smith" not in path.name and b"Smith" not in told
 
 
-def test_a_corrected_case_replaces_itself(app: Slicer, panel: Any, tmp_path: Path) -> None:
+def test_a_corrected_case_replaces_itself(app: App, panel: Any, tmp_path: Path) -> None:
     volume = add(app, panel)
     panel.parameterNode.segmentation = draw(app, volume, Tumour=(0, 0, 0), Liver=(3, 3, 3))
     panel.ui.addButton.click()
@@ -122,7 +120,7 @@ def test_a_corrected_case_replaces_itself(app: Slicer, panel: Any, tmp_path: Pat
     assert labels.array[3, 3, 3] == 1 and labels.array[0, 0, 0] == 2 and labels.array[1, 2, 3] == 0
 
 
-def test_a_segment_is_found_by_its_terminology_whatever_it_is_called(app: Slicer, panel: Any) -> None:
+def test_a_segment_is_found_by_its_terminology_whatever_it_is_called(app: App, panel: Any) -> None:
     volume = app.volume()
     drawing = draw(app, volume, Liver=(0, 0, 0))
     entry = f"list~SCT^123037004^Anatomical Structure~{LIVER}~^^~regions~^^~^^"
@@ -137,7 +135,7 @@ def test_a_segment_is_found_by_its_terminology_whatever_it_is_called(app: Slicer
     assert panel.ui.matchLabel.text == "Adds: Liver (Foie)\nLeaves out: Rate"
 
 
-def two_sequences(app: Slicer, panel: Any, grid: list[list[float]]) -> None:
+def two_sequences(app: App, panel: Any, grid: list[list[float]]) -> None:
     one, two = app.volume("T1"), app.volume("FLAIR", matrix=matrix(grid))
     panel.parameterNode.segmentation = draw(app, one, Lesion=(1, 1, 1))
     panel.ui.modalitiesLineEdit.text = "T1, FLAIR"
@@ -145,9 +143,7 @@ def two_sequences(app: Slicer, panel: Any, grid: list[list[float]]) -> None:
     assert panel._data._rows.volumes() == {"T1": one, "FLAIR": two}, "names speak for modalities"
 
 
-def test_sequences_on_other_grids_are_resampled_only_when_asked(
-    app: Slicer, panel: Any, tmp_path: Path
-) -> None:
+def test_sequences_on_other_grids_are_resampled_only_when_asked(app: App, panel: Any, tmp_path: Path) -> None:
     two_sequences(app, panel, SHIFTED)
     panel.ui.addButton.click()
     assert "lies on another grid" in panel.ui.addMessageLabel.text and not (tmp_path / "mine").exists()
@@ -159,7 +155,7 @@ def test_sequences_on_other_grids_are_resampled_only_when_asked(
     np.testing.assert_allclose(flair.array[1:], t1.array[:-1], atol=1e-5)
 
 
-def test_sequences_that_hardly_overlap_are_to_be_registered(app: Slicer, panel: Any) -> None:
+def test_sequences_that_hardly_overlap_are_to_be_registered(app: App, panel: Any) -> None:
     two_sequences(app, panel, FAR)
     panel.ui.resampleCheckBox.click()
     panel.ui.addButton.click()
@@ -167,7 +163,7 @@ def test_sequences_that_hardly_overlap_are_to_be_registered(app: Slicer, panel: 
 
 
 def test_a_disk_that_is_full_leaves_the_dataset_as_it_was(
-    app: Slicer, panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: App, panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(app, panel)
     before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
@@ -178,7 +174,7 @@ def test_a_disk_that_is_full_leaves_the_dataset_as_it_was(
     assert after == before and not list((tmp_path / "mine").glob(".adding*"))
 
 
-def test_a_check_lists_each_problem_with_its_fix(app: Slicer, panel: Any) -> None:
+def test_a_check_lists_each_problem_with_its_fix(app: App, panel: Any) -> None:
     add(app, panel)
     panel.ui.checkButton.click()
     app.wait(lambda: panel.ui.problemsTable.visible)
@@ -191,9 +187,7 @@ def test_a_check_lists_each_problem_with_its_fix(app: Slicer, panel: Any) -> Non
     assert panel.ui.checkMessageLabel.text.startswith("Errors: 1, warnings: 0.")
 
 
-def test_a_training_shows_its_curve_and_its_model_is_selected(
-    app: Slicer, panel: Any, tmp_path: Path
-) -> None:
+def test_a_training_shows_its_curve_and_its_model_is_selected(app: App, panel: Any, tmp_path: Path) -> None:
     add(app, panel)
     panel.ui.trainButton.click()
     app.wait(lambda: panel.ui.trainButton.text == "Train")
@@ -206,7 +200,7 @@ def test_a_training_shows_its_curve_and_its_model_is_selected(
 
 
 def test_a_training_is_cancelled_within_two_seconds_and_can_be_gone_on_with(
-    app: Slicer, panel: Any, tmp_path: Path
+    app: App, panel: Any, tmp_path: Path
 ) -> None:
     add(app, panel)
     app.environment["FAKE_FEDSEG"] = "wait"
@@ -220,14 +214,14 @@ def test_a_training_is_cancelled_within_two_seconds_and_can_be_gone_on_with(
     assert [path.name for path in (tmp_path / "mine-training").iterdir()] == ["training-001"]
 
 
-def test_a_folder_of_something_else_is_told_and_not_touched(app: Slicer, panel: Any, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_told_and_not_touched(app: App, panel: Any, tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "letter.txt").touch()
     panel.ui.datasetLineEdit.currentPath = str(tmp_path / "letters")
     assert "neither empty nor a dataset" in panel.ui.datasetLabel.text and not panel.ui.addButton.enabled
 
 
-def test_the_dataset_is_found_again_in_a_saved_scene(app: Slicer, panel: Any, tmp_path: Path) -> None:
+def test_the_dataset_is_found_again_in_a_saved_scene(app: App, panel: Any, tmp_path: Path) -> None:
     add(app, panel)
     app.save(tmp_path / "scene.mrb")
     panel.exit()

@@ -16,27 +16,26 @@ from FedSegCore.data.volume import Volume
 from FedSegCore.inference.modelfile import ModelHeader
 from Testing.command import Finished
 from Testing.inference.conftest import MakeBank
-from Testing.slicerapp.app import Slicer
-from Testing.slicerapp.qtfacade import Settings
+from Testing.slicer_harness.app import App
 
 OBLIQUE = np.array(
     [[-1.6, 1.2, 0, 9.0], [1.2, 1.6, 0, -4.0], [0, 0, 2.0, 7.0], [0, 0, 0, 1.0]]
 )  # 2 mm voxels, turned about the z axis and mirrored
 
 
-def written(app: Slicer, node: Any, path: Path) -> Volume:
+def written(app: App, node: Any, path: Path) -> Volume:
     """A node of the scene, as its file tells it."""
     assert app.export(node, str(path))
     return read_volume(path)
 
 
 def test_an_oblique_volume_is_routed_by_the_real_command_and_comes_back_on_its_own_grid(
-    app: Slicer, header: ModelHeader, bank_of: MakeBank, tmp_path: Path, temporary: Path
+    app: App, header: ModelHeader, bank_of: MakeBank, tmp_path: Path, temporary: Path
 ) -> None:
     voxels = np.random.default_rng(0).normal(50, 100, (14, 12, 9)).astype(np.float32)
     write_volume(tmp_path / "scan.nrrd", Volume(voxels, OBLIQUE, None))
     app.environment["OMP_NUM_THREADS"] = "1"  # quickest for a network of a few kilobytes
-    Settings().setValue("FedSeg/command", sys.executable)
+    app.settings.setValue("FedSeg/command", sys.executable)
     volume = app.load(tmp_path / "scan.nrrd")
     result = app.module.FedSegLogic().segment({"CT": volume}, bank_of(header, "north", "south"))
 

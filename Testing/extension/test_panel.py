@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from Testing.extension.test_cards import CARD, folder
-from Testing.slicerapp.app import Slicer
-from Testing.slicerapp.qtfacade import Settings
+from Testing.slicer_harness.app import App
 
 SEGMENTATION, VOLUME = "vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"
 
@@ -23,7 +22,7 @@ def models(tmp_path: Path) -> Path:
     return folder(tmp_path / "models", north=CARD | {"owned": ["MR"]}, **{"global": CARD})
 
 
-def wait(app: Slicer, panel: Any, arrived: Callable[[], bool] = lambda: False) -> None:
+def wait(app: App, panel: Any, arrived: Callable[[], bool] = lambda: False) -> None:
     """Let events come until something arrived, or nothing runs any more."""
     app.wait(lambda: arrived() or not panel._timer.isActive())
 
@@ -33,7 +32,7 @@ def items(box: Any) -> list[str]:
     return [box.itemText(place) for place in range(box.count)]
 
 
-def ready(app: Slicer, models: Path, *, model: int, how: str = "") -> tuple[Any, Any]:
+def ready(app: App, models: Path, *, model: int, how: str = "") -> tuple[Any, Any]:
     """A panel with a volume, the models' folder, one line of the list and MR chosen."""
     volume = app.volume()
     app.environment["FAKE_FEDSEG"] = how
@@ -46,14 +45,14 @@ def ready(app: Slicer, models: Path, *, model: int, how: str = "") -> tuple[Any,
     return panel, volume
 
 
-def test_an_empty_panel_says_what_it_needs_and_shows_nothing_that_cannot_be_used(app: Slicer) -> None:
+def test_an_empty_panel_says_what_it_needs_and_shows_nothing_that_cannot_be_used(app: App) -> None:
     ui = app.open().ui
     assert not ui.segmentButton.enabled and ui.missingLabel.text == "Load a volume and select it."
     assert not ui.resultCollapsibleButton.visible and not ui.progressBar.visible
     assert not ui.messageLabel.visible
 
 
-def test_a_folder_lists_its_models_and_the_mixture_and_shows_the_card(app: Slicer, models: Path) -> None:
+def test_a_folder_lists_its_models_and_the_mixture_and_shows_the_card(app: App, models: Path) -> None:
     app.volume()
     ui = app.open().ui
     ui.modelFolderLineEdit.currentPath = str(models)
@@ -61,7 +60,7 @@ def test_a_folder_lists_its_models_and_the_mixture_and_shows_the_card(app: Slice
     assert "Liver, Kidney" in ui.cardLabel.text
 
 
-def test_where_a_model_takes_several_modalities_none_is_guessed(app: Slicer, models: Path) -> None:
+def test_where_a_model_takes_several_modalities_none_is_guessed(app: App, models: Path) -> None:
     app.volume()
     ui = app.open().ui
     ui.modelFolderLineEdit.currentPath = str(models)
@@ -71,7 +70,7 @@ def test_where_a_model_takes_several_modalities_none_is_guessed(app: Slicer, mod
     assert ui.segmentButton.enabled and not ui.missingLabel.visible
 
 
-def test_the_only_modality_of_a_model_is_taken(app: Slicer, models: Path) -> None:
+def test_the_only_modality_of_a_model_is_taken(app: App, models: Path) -> None:
     app.volume()
     ui = app.open().ui
     ui.modelFolderLineEdit.currentPath = str(models)
@@ -80,7 +79,7 @@ def test_the_only_modality_of_a_model_is_taken(app: Slicer, models: Path) -> Non
 
 
 def test_a_modality_that_was_told_is_not_forgotten_for_a_model_that_takes_another_only(
-    app: Slicer, models: Path
+    app: App, models: Path
 ) -> None:
     ui = ready(app, models, model=0)[0].ui
     ui.modalityComboBox.currentIndex = 1
@@ -90,7 +89,7 @@ def test_a_modality_that_was_told_is_not_forgotten_for_a_model_that_takes_anothe
     assert ui.modalityComboBox.currentIndex == 1, "CT, as told, and not what the other model took"
 
 
-def test_of_another_volume_the_modality_is_asked_anew(app: Slicer, models: Path) -> None:
+def test_of_another_volume_the_modality_is_asked_anew(app: App, models: Path) -> None:
     panel, _volume = ready(app, models, model=0)
     assert panel.ui.segmentButton.enabled
     panel.parameterNode.volume = app.volume("another")
@@ -98,7 +97,7 @@ def test_of_another_volume_the_modality_is_asked_anew(app: Slicer, models: Path)
 
 
 def test_one_model_segments_the_volume_and_the_result_is_unreviewed(
-    app: Slicer, models: Path, tmp_path: Path
+    app: App, models: Path, tmp_path: Path
 ) -> None:
     panel, volume = ready(app, models, model=0)
     app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")
@@ -120,7 +119,7 @@ def test_one_model_segments_the_volume_and_the_result_is_unreviewed(
 
 
 def test_a_mixture_tells_whom_the_scan_is_like_abstains_plainly_and_overlays_the_disagreement(
-    app: Slicer, models: Path
+    app: App, models: Path
 ) -> None:
     panel, volume = ready(app, models, model=2)
     panel.ui.segmentButton.click()
@@ -139,7 +138,7 @@ def test_a_mixture_tells_whom_the_scan_is_like_abstains_plainly_and_overlays_the
 
 
 def test_results_stand_beside_their_volume_and_forget_the_temporary_files(
-    app: Slicer, models: Path, temporary: Path
+    app: App, models: Path, temporary: Path
 ) -> None:
     panel, _volume = ready(app, models, model=2)
     panel.ui.segmentButton.click()
@@ -151,9 +150,7 @@ def test_results_stand_beside_their_volume_and_forget_the_temporary_files(
     assert not list(temporary.iterdir())
 
 
-def test_what_the_command_is_told_holds_no_name_of_a_patient(
-    app: Slicer, models: Path, tmp_path: Path
-) -> None:
+def test_what_the_command_is_told_holds_no_name_of_a_patient(app: App, models: Path, tmp_path: Path) -> None:
     panel, _volume = ready(app, models, model=2)
     app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")
     panel.ui.segmentButton.click()
@@ -161,7 +158,7 @@ def test_what_the_command_is_told_holds_no_name_of_a_patient(
     assert "Smith" not in (tmp_path / "words").read_text()
 
 
-def test_while_it_runs_the_button_cancels_and_the_choices_rest(app: Slicer, models: Path) -> None:
+def test_while_it_runs_the_button_cancels_and_the_choices_rest(app: App, models: Path) -> None:
     panel, _volume = ready(app, models, model=0, how="wait")
     panel.ui.segmentButton.click()
     ui = panel.ui
@@ -172,7 +169,7 @@ def test_while_it_runs_the_button_cancels_and_the_choices_rest(app: Slicer, mode
     panel.cleanup()
 
 
-def test_cancel_leaves_scene_and_disk_as_they_were(app: Slicer, models: Path, temporary: Path) -> None:
+def test_cancel_leaves_scene_and_disk_as_they_were(app: App, models: Path, temporary: Path) -> None:
     panel, volume = ready(app, models, model=2, how="wait")
     panel.ui.segmentButton.click()
     wait(app, panel, lambda: panel.ui.progressBar.maximum == 100)
@@ -190,7 +187,7 @@ def test_cancel_leaves_scene_and_disk_as_they_were(app: Slicer, models: Path, te
     ("how", "text"), [("error", "The image is empty.\nGive another one."), ("crash", "code 9")]
 )
 def test_a_failure_is_told_with_its_fix_and_leaves_nothing(
-    app: Slicer, models: Path, temporary: Path, how: str, text: str
+    app: App, models: Path, temporary: Path, how: str, text: str
 ) -> None:
     panel, _volume = ready(app, models, model=0, how=how)
     panel.ui.segmentButton.click()
@@ -200,7 +197,7 @@ def test_a_failure_is_told_with_its_fix_and_leaves_nothing(
     assert not panel.ui.resultCollapsibleButton.visible
 
 
-def test_the_next_try_clears_the_last_message(app: Slicer, models: Path) -> None:
+def test_the_next_try_clears_the_last_message(app: App, models: Path) -> None:
     panel, _volume = ready(app, models, model=0, how="error")
     panel.ui.segmentButton.click()
     wait(app, panel)
@@ -211,9 +208,9 @@ def test_the_next_try_clears_the_last_message(app: Slicer, models: Path) -> None
 
 
 def test_without_fedseg_the_panel_opens_and_says_what_to_do(
-    app: Slicer, models: Path, monkeypatch: pytest.MonkeyPatch
+    app: App, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Settings().clear()
+    app.settings.clear()
     app.environment["PATH"] = ""
     monkeypatch.setenv("PATH", "")
     panel, _volume = ready(app, models, model=0)
@@ -222,7 +219,7 @@ def test_without_fedseg_the_panel_opens_and_says_what_to_do(
     assert panel.ui.segmentButton.text == "Segment"
 
 
-def test_a_volume_deleted_meanwhile_is_told_and_its_result_discarded(app: Slicer, models: Path) -> None:
+def test_a_volume_deleted_meanwhile_is_told_and_its_result_discarded(app: App, models: Path) -> None:
     panel, volume = ready(app, models, model=0)
     panel.ui.segmentButton.click()
     app.scene.RemoveNode(volume)
@@ -230,7 +227,7 @@ def test_a_volume_deleted_meanwhile_is_told_and_its_result_discarded(app: Slicer
     assert "was removed" in panel.ui.messageLabel.text and not app.nodes(SEGMENTATION)
 
 
-def test_closing_the_scene_ends_what_runs(app: Slicer, models: Path, temporary: Path) -> None:
+def test_closing_the_scene_ends_what_runs(app: App, models: Path, temporary: Path) -> None:
     panel, _volume = ready(app, models, model=0, how="wait")
     panel.ui.segmentButton.click()
     app.scene.Clear(0)
@@ -239,7 +236,7 @@ def test_closing_the_scene_ends_what_runs(app: Slicer, models: Path, temporary: 
     assert panel.ui.inputsCollapsibleButton.enabled and not panel.ui.progressBar.visible
 
 
-def test_leaving_the_module_does_not_stop_a_segmentation(app: Slicer, models: Path) -> None:
+def test_leaving_the_module_does_not_stop_a_segmentation(app: App, models: Path) -> None:
     panel, _volume = ready(app, models, model=0)
     panel.ui.segmentButton.click()
     panel.exit()
@@ -249,7 +246,7 @@ def test_leaving_the_module_does_not_stop_a_segmentation(app: Slicer, models: Pa
     assert panel.ui.segmentButton.enabled and panel.ui.resultCollapsibleButton.visible
 
 
-def test_choices_are_found_again_in_a_saved_scene(app: Slicer, models: Path, tmp_path: Path) -> None:
+def test_choices_are_found_again_in_a_saved_scene(app: App, models: Path, tmp_path: Path) -> None:
     ready(app, models, model=2)[0].ui.modalityComboBox.currentIndex = 1
     app.save(tmp_path / "scene.mrb")
     app.reopen(tmp_path / "scene.mrb")
@@ -259,7 +256,7 @@ def test_choices_are_found_again_in_a_saved_scene(app: Slicer, models: Path, tmp
     assert items(ui.modalityComboBox)[ui.modalityComboBox.currentIndex] == "CT" and ui.segmentButton.enabled
 
 
-def test_models_that_came_while_another_module_was_open_are_listed(app: Slicer, models: Path) -> None:
+def test_models_that_came_while_another_module_was_open_are_listed(app: App, models: Path) -> None:
     panel, _volume = ready(app, models, model=0)
     panel.exit()
     (models / "south.safetensors").touch()
@@ -267,7 +264,7 @@ def test_models_that_came_while_another_module_was_open_are_listed(app: Slicer, 
     assert "south" in items(panel.ui.modelComboBox)
 
 
-def test_a_model_without_an_index_is_asked_for_its_card(app: Slicer, tmp_path: Path) -> None:
+def test_a_model_without_an_index_is_asked_for_its_card(app: App, tmp_path: Path) -> None:
     app.volume()
     (tmp_path / "only.safetensors").write_text(
         json.dumps({"event": "result", "summary": CARD | {"owned": ["CT"]}})
@@ -279,7 +276,7 @@ def test_a_model_without_an_index_is_asked_for_its_card(app: Slicer, tmp_path: P
     assert "Liver, Kidney" in panel.ui.cardLabel.text and panel.ui.segmentButton.enabled
 
 
-def test_a_file_that_is_no_model_is_told_and_cannot_be_used(app: Slicer, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_told_and_cannot_be_used(app: App, tmp_path: Path) -> None:
     app.volume()
     told = {"event": "error", "message": "only.safetensors is damaged.", "fix": "Fetch it again."}
     (tmp_path / "only.safetensors").write_text(json.dumps(told))
@@ -290,7 +287,7 @@ def test_a_file_that_is_no_model_is_told_and_cannot_be_used(app: Slicer, tmp_pat
     assert not panel.ui.segmentButton.enabled
 
 
-def test_a_model_of_several_images_is_not_fed_with_one(app: Slicer, tmp_path: Path) -> None:
+def test_a_model_of_several_images_is_not_fed_with_one(app: App, tmp_path: Path) -> None:
     app.volume()
     folder(tmp_path, both=CARD | {"inputs": [["T1"], ["FLAIR"]], "owned": ["T1", "FLAIR"]})
     ui = app.open().ui
@@ -299,7 +296,7 @@ def test_a_model_of_several_images_is_not_fed_with_one(app: Slicer, tmp_path: Pa
     assert ui.missingLabel.text == "Select the volume that is the T1, FLAIR."
 
 
-def test_a_case_of_several_images_is_segmented_from_a_volume_for_each(app: Slicer, tmp_path: Path) -> None:
+def test_a_case_of_several_images_is_segmented_from_a_volume_for_each(app: App, tmp_path: Path) -> None:
     told = {"T1": app.volume("one"), "FLAIR": app.volume("two")}
     both = folder(tmp_path, both=CARD | {"inputs": [["T1"], ["FLAIR"]], "owned": ["T1", "FLAIR"]})
     app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")
@@ -317,7 +314,7 @@ def test_a_case_of_several_images_is_segmented_from_a_volume_for_each(app: Slice
     assert [word.split("=")[0] for word in words if "image_" in word] == ["T1", "FLAIR"]
 
 
-def test_every_volume_of_the_scene_is_segmented_once(app: Slicer, models: Path) -> None:
+def test_every_volume_of_the_scene_is_segmented_once(app: App, models: Path) -> None:
     panel, first = ready(app, models, model=0)
     second = app.volume("another")
     panel.ui.modalityComboBox.currentIndex = 2
@@ -331,25 +328,25 @@ def test_every_volume_of_the_scene_is_segmented_once(app: Slicer, models: Path) 
     assert len(app.nodes(SEGMENTATION)) == 2 and "2 volumes have a result" in panel.ui.messageLabel.text
 
 
-def test_the_command_is_remembered_for_this_computer_not_for_the_scene(app: Slicer) -> None:
+def test_the_command_is_remembered_for_this_computer_not_for_the_scene(app: App) -> None:
     app.open().ui.commandLineEdit.currentPath = "/opt/fedseg"
-    assert Settings().value("FedSeg/command") == "/opt/fedseg"
+    assert app.settings.value("FedSeg/command") == "/opt/fedseg"
     node = app.scene.GetSingletonNode("FedSeg", "vtkMRMLScriptedModuleNode")
     assert "/opt/fedseg" not in [node.GetParameter(name) for name in node.GetParameterNames()]
 
 
-def test_scripts_segment_with_one_blocking_call(app: Slicer, models: Path, temporary: Path) -> None:
+def test_scripts_segment_with_one_blocking_call(app: App, models: Path, temporary: Path) -> None:
     result = app.module.FedSegLogic().segment({"MR": app.volume()}, models)
     assert result.segmentation.GetAttribute("FedSeg.status") == "unreviewed"
     assert result.mixture.abstain is True and not list(temporary.iterdir())
 
 
-def test_scripts_get_an_error_with_its_fix(app: Slicer, models: Path) -> None:
+def test_scripts_get_an_error_with_its_fix(app: App, models: Path) -> None:
     app.environment["FAKE_FEDSEG"] = "error"
     with pytest.raises(RuntimeError, match=r"The image is empty. Give another one."):
         app.module.FedSegLogic().segment({"MR": app.volume()}, models / "global.safetensors")
 
 
-def test_scripts_are_told_that_there_is_no_volume(app: Slicer, models: Path) -> None:
+def test_scripts_are_told_that_there_is_no_volume(app: App, models: Path) -> None:
     with pytest.raises(ValueError, match="no volume"):
         app.module.FedSegLogic().segment({"MR": None}, models)

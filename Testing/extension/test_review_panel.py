@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from Testing.extension.test_panel import SEGMENTATION, models, ready, wait
-from Testing.slicerapp.app import Slicer
+from Testing.slicer_harness.app import App
 
 __all__ = ["models"]
 
 
 @pytest.fixture
-def reviewed(app: Slicer, models: Path) -> Any:
+def reviewed(app: App, models: Path) -> Any:
     """A panel with two results: one of a mixture, and one of a single model on another volume."""
     panel, _first = ready(app, models, model=2)
     panel.ui.segmentButton.click()
@@ -32,25 +32,23 @@ def column(panel: Any, place: int) -> list[str]:
     return [table.item(row, place).text() for row in range(table.rowCount)]
 
 
-def current(app: Slicer, panel: Any) -> Any:
+def current(app: App, panel: Any) -> Any:
     name = panel.ui.reviewLabel.text.splitlines()[0]
     return next(node for node in app.nodes(SEGMENTATION) if node.GetName() == name)
 
 
-def test_without_results_there_is_no_queue(app: Slicer) -> None:
+def test_without_results_there_is_no_queue(app: App) -> None:
     assert not app.open().ui.reviewCollapsibleButton.visible
 
 
-def test_what_the_models_disagree_on_comes_first_and_the_new_result_is_shown(
-    app: Slicer, reviewed: Any
-) -> None:
+def test_what_the_models_disagree_on_comes_first_and_the_new_result_is_shown(app: App, reviewed: Any) -> None:
     assert column(reviewed, 0) == ["Patient Smith FedSeg", "another FedSeg"]
     assert column(reviewed, 1) == ["1.00", ""] and column(reviewed, 2) == ["unreviewed", "unreviewed"]
     assert reviewed.ui.reviewLabel.text.startswith("another FedSeg")
     assert app.layers["background"].GetName() == "another" and app.layers["foreground"] is None
 
 
-def test_a_click_shows_the_result_over_its_image_and_hides_the_others(app: Slicer, reviewed: Any) -> None:
+def test_a_click_shows_the_result_over_its_image_and_hides_the_others(app: App, reviewed: Any) -> None:
     reviewed.ui.queueTable.cellClicked.emit(0, 0)
     shown = {node.GetName(): node.GetDisplayNode().GetVisibility() for node in app.nodes(SEGMENTATION)}
     assert shown == {"Patient Smith FedSeg": 1, "another FedSeg": 0}
@@ -66,7 +64,7 @@ def test_nobody_decides_without_a_name(reviewed: Any) -> None:
 
 
 def test_a_decision_is_kept_with_the_scene_and_the_next_open_result_comes(
-    app: Slicer, reviewed: Any, tmp_path: Path
+    app: App, reviewed: Any, tmp_path: Path
 ) -> None:
     ui = reviewed.ui
     ui.reviewerLineEdit.text, ui.commentLineEdit.text = "Dr. A", "fine"
@@ -85,7 +83,7 @@ def test_a_decision_is_kept_with_the_scene_and_the_next_open_result_comes(
     assert app.layers["background"].GetName() == "another", "the result still knows its volume"
 
 
-def test_a_drawing_that_changes_after_its_approval_is_unreviewed_again(app: Slicer, reviewed: Any) -> None:
+def test_a_drawing_that_changes_after_its_approval_is_unreviewed_again(app: App, reviewed: Any) -> None:
     reviewed.ui.reviewerLineEdit.text = "Dr. A"
     node = current(app, reviewed)
     reviewed.ui.approveButton.click()
@@ -94,30 +92,30 @@ def test_a_drawing_that_changes_after_its_approval_is_unreviewed_again(app: Slic
 
 
 def test_edit_gives_the_result_and_its_image_to_the_editor_and_leaving_takes_them_back(
-    app: Slicer, reviewed: Any
+    app: App, reviewed: Any
 ) -> None:
     reviewed.ui.editButton.click()
-    told = reviewed._review._editor._told
-    assert told["segmentation"] is current(app, reviewed) and told["volume"].GetName() == "another"
-    assert told["editor"].GetSingletonTag() == "SegmentEditor" and told["undo"] == 10
+    editor = reviewed._review._editor
+    node, volume = editor.segmentationNode(), editor.sourceVolumeNode()
+    assert node is current(app, reviewed) and volume.GetName() == "another"
+    assert editor.mrmlSegmentEditorNode().GetSingletonTag() == "SegmentEditor"
+    assert editor.maximumNumberOfUndoStates == 10
     reviewed.exit()
-    assert told["segmentation"] is None and not reviewed.ui.editorWidget.visible
+    assert editor.segmentationNode() is None and not reviewed.ui.editorWidget.visible
 
 
-def test_a_result_that_is_deleted_leaves_the_queue(app: Slicer, reviewed: Any) -> None:
+def test_a_result_that_is_deleted_leaves_the_queue(app: App, reviewed: Any) -> None:
     app.scene.RemoveNode(current(app, reviewed))
     assert column(reviewed, 0) == ["Patient Smith FedSeg"]
     assert not reviewed.ui.editButton.enabled
 
 
-def test_closing_the_scene_empties_the_queue(app: Slicer, reviewed: Any) -> None:
+def test_closing_the_scene_empties_the_queue(app: App, reviewed: Any) -> None:
     app.scene.Clear(0)
     assert not reviewed.ui.reviewCollapsibleButton.visible
 
 
-def test_a_correction_is_taken_to_the_dataset_with_its_image(
-    app: Slicer, reviewed: Any, tmp_path: Path
-) -> None:
+def test_a_correction_is_taken_to_the_dataset_with_its_image(app: App, reviewed: Any, tmp_path: Path) -> None:
     node = current(app, reviewed)
     reviewed.parameterNode.datasetFolder = str(tmp_path / "mine")
     reviewed.ui.sendButton.click()
