@@ -26,6 +26,7 @@ from FedSegCore.methods.averaging import Averaging, AveragingClient, AveragingUp
 from FedSegCore.nets.unet import Network, Norm, SegmentationNet, build
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors import weights as algebra
+from FedSegCore.tensors.weights import Weights
 
 LABELS = ("Liver", "Kidney")
 SIDE = 8
@@ -220,6 +221,10 @@ def updates(run: Federation) -> dict[tuple[str, int], Mapping[str, Tensor]]:
         for site, number, data in run.wire.up
         if tensorfile.unpack(data)[0]["type"] == AveragingUpdate.__name__
     }
+
+
+def personal_of(run: Federation, site: str) -> Weights:
+    return tensorfile.load(run.folder / "sites" / site / "personal.safetensors")[1]
 
 
 def kept(run: Federation, site: str, number: int) -> AveragingClient:

@@ -43,7 +43,7 @@ from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Share, Weights
 
 Private = Literal["norm", "encoder", "decoder", "head", "attention", "auxiliary"]
-Part = Literal["encoder", "decoder", "head"]
+Tuned = Literal["norm", "encoder", "decoder", "head"]
 EFFECTIVE: Final = "effective_images"
 """The one number that a site with a flow sends besides its weights."""
 EVERYTHING: Final[tuple[Private, ...]] = ("norm", "encoder", "decoder", "head", "attention", "auxiliary")
@@ -110,7 +110,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         publish_private: whether sites give their private parts away once, so that a published model can be
             put together from them (SegViz).
         keep_optimizer: whether the optimizer's moments survive from round to round.
-        finetune_parts: the parts that fine-tuning moves; none given: all.
+        finetune_parts: the parts, and "norm" layers, that fine-tuning moves; none given: all.
 
     Raises:
         StudyError: an ingredient out of its range, or two that exclude each other.
@@ -122,7 +122,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
     personal: float | None = None
     ditto: float = 0.0
     finetune: int = 0
-    finetune_parts: tuple[Part, ...] = ()
+    finetune_parts: tuple[Tuned, ...] = ()
     recalibrate: bool = False
     keep_optimizer: bool = True
     select_best: bool = False
@@ -280,8 +280,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         state = state or AveragingClient(self._private(algebra.of(site.model), site.model))
         algebra.load(site.model, {**message.weights, **state.private, **(state.best or state.personal)})
         if self.finetune and site.batches is not None:
-            parts = self.finetune_parts
-            only = frozenset(k for k, part in part_of(site.model).items() if part in parts) if parts else None
+            only = private_keys(site.model, self.finetune_parts) if self.finetune_parts else None
             train(site.model, site.batches, training=ingredients.own_looks(site.training), generator=site.generator,
                   epochs=self.finetune, only=only, objective=ingredients.objective(site))  # fmt: skip
         if self.recalibrate and site.batches is not None:
@@ -289,8 +288,10 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         return algebra.select(algebra.of(site.model), usable_keys(site.model, site.info.modalities))
 
     def offer(self, personal: Weights, state: AveragingClient | None, site: Site) -> Offer:
-        """The personal model where the site allows it; the private parts where the method needs them."""
+        """The personal model where the site allows it; the private parts, tuned, where the method needs them."""
         private = state.private if self.publish_private and state is not None else {}
+        if private and self.finetune:
+            private = self._private(personal, site.model)
         return Offer(personal if site.publish_personal else {}, private)
 
     def _accept(self, message: AveragingBroadcast, site: Site, *, round_number: int) -> None:

@@ -29,7 +29,6 @@ from FedSegCore.methods.averaging import (
 )
 from FedSegCore.methods.registry import METHODS
 from FedSegCore.nets.parts import norm_keys, part_of
-from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Weights
 from Testing.phantoms import (
@@ -40,6 +39,7 @@ from Testing.phantoms import (
     equal,
     kept,
     make_site,
+    personal_of,
     small_net,
     two_sites,
     updates,
@@ -48,10 +48,6 @@ from Testing.phantoms import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PRIVATE = [(), ("norm",), ("head",), ("norm", "head"), ("encoder",), EVERYTHING]
-
-
-def personal_of(run: Federation, site: str) -> Weights:
-    return tensorfile.load(run.folder / "sites" / site / "personal.safetensors")[1]
 
 
 def linear(weight: list[float], bias: float) -> nn.Linear:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,17 @@ from FedSegCore.nets.merged import MergedNet
 from FedSegCore.nets.parts import norm_keys, part_of
 from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Weights
-from Testing.phantoms import LABELS, Federation, cached_case, equal, kept, make_site, small_net, updates
+from Testing.phantoms import (
+    LABELS,
+    Federation,
+    cached_case,
+    equal,
+    kept,
+    make_site,
+    personal_of,
+    small_net,
+    updates,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -122,6 +133,18 @@ def test_each_structure_comes_from_its_own_annotator() -> None:
         found, ones, twos = (torch.sigmoid(one(image)) for one in (net, first, second))
     torch.testing.assert_close(found[:, 0], ones[:, 0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found[:, 1], twos[:, 1], rtol=1e-4, atol=1e-5)
+
+
+def test_private_parts_are_published_as_they_were_tuned_on_the_final_trunk(tmp_path: Path) -> None:
+    method = replace(segviz.METHOD, finetune=1, finetune_parts=("head", "norm"))
+    run = Federation(tmp_path, method, partial_sites())
+    state = run.run()
+    published = run.finish(state)["global"]
+    assert equal(algebra.select(published.weights, state.weights), state.weights), "the trunk is everybody's"
+    own, tuned = kept(run, "a", 2).private, personal_of(run, "a")
+    given = {key: published.weights[f"members/0/{key}"] for key in own}
+    assert equal(given, algebra.select(tuned, own))
+    assert not torch.equal(given["head.conv.weight"], own["head.conv.weight"])
 
 
 def test_a_site_lost_at_the_end_is_missing_from_the_published_model(tmp_path: Path) -> None:
