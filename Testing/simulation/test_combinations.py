@@ -94,6 +94,7 @@ def test_flowgin_with_fedbn_weighs_sites_by_their_distinct_images(tmp_path: Path
         assert not any("flow" in name for name in line["tensors"])
 
 
+@pytest.mark.slow
 def test_flow_and_random_networks_take_turns(tmp_path: Path) -> None:
     run(tmp_path, [CT, MR], head='method = "fedavg"', rest=AUGMENTED.replace('"gin"', '"gin+flow"'))
 

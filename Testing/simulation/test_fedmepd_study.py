@@ -127,6 +127,7 @@ def test_any_subset_of_modalities_is_segmented(finished: Finished, tmp_path: Pat
     assert np.array_equal(read_volume(alone).array, read_volume(with_more).array)
 
 
+@pytest.mark.slow
 def test_sites_in_processes_of_their_own_give_the_same_bits(finished: Finished, tmp_path: Path) -> None:
     study = study_of(tmp_path, [SERVER, FULL, MONO, FAR], head='method = "fedmepd"')
     assert fedseg("simulate", study, "--out", tmp_path / "whole").code == 0
