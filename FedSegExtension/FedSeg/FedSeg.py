@@ -16,6 +16,7 @@ from FedSegLib.panels.segmentpanel import SegmentPanel
 from FedSegLib.panels.setuppanel import SetupPanel
 from FedSegLib.panels.trainingpanel import TrainingPanel
 from FedSegLib.segmenting import SegmentationRun
+from FedSegLib.selftest import FedSegTest
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -26,6 +27,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+__all__ = ["FedSeg", "FedSegLogic", "FedSegParameterNode", "FedSegTest", "FedSegWidget"]
 
 COMMAND_SETTING = "FedSeg/command"
 POLL_MS = 100

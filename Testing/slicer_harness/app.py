@@ -15,8 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from .boot import boot
 from .dialogs import DIALOGS, Asked
@@ -89,14 +87,9 @@ class App:
             matrix: a vtkMatrix4x4 from voxel to RAS; none given: a plain one.
         """
         voxels = np.arange(4 * 5 * 6, dtype=np.int16).reshape(6, 5, 4)
-        image = vtk.vtkImageData()
-        image.SetDimensions(*reversed(voxels.shape))
-        image.GetPointData().SetScalars(numpy_to_vtk(voxels.ravel(), deep=True))
-        node = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-        node.SetAndObserveImageData(image)
+        node = self.slicer.util.addVolumeFromArray(voxels, name=name)
         if matrix is not None:
             node.SetIJKToRASMatrix(matrix)
-        node.CreateDefaultDisplayNodes()
         hierarchy = self.hierarchy()
         patient = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "patient")
         hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), patient)

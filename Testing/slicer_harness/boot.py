@@ -53,6 +53,8 @@ def boot(folder: Path, *, is_testing: bool) -> Any:
         )
     slicer.app = slicer.qSlicerApplication(folder, isTesting=is_testing)
     slicer.mrmlScene = slicer.app.mrmlScene()
+    for name, logic in slicer.app._logics.items():
+        setattr(slicer.modules, name.lower(), slicer.qSlicerLoadableModule(name, logic))
     for name in ("util", "i18n", "ScriptedLoadableModule", "parameterNodeWrapper", "testing"):
         importlib.import_module(f"slicer.{name}")
     # All of util's dialogs end in one function, in whatever module it stands.

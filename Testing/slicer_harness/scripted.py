@@ -61,6 +61,19 @@ class qSlicerModuleManager(qt.QObject):
             vars(slicer.modules).pop(attribute, None)
 
 
+class qSlicerLoadableModule(qt.QObject):
+    """A module of Slicer's own, of which there is the logic alone."""
+
+    name = property(lambda self: self._moduleName)
+
+    def __init__(self, name: str, logic: Any) -> None:
+        super().__init__()
+        self._moduleName, self._logic = name, logic
+
+    def logic(self) -> Any:
+        return self._logic
+
+
 class qSlicerScriptedLoadableModule(qt.QObject):
     """What a module's Python class has as its parent."""
 
@@ -80,6 +93,7 @@ class qSlicerScriptedLoadableModule(qt.QObject):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
+        self._scene = sys.modules["slicer"].mrmlScene
         self._logic = self._widget = None
         self._python = importlib.import_module(path.stem)
         self._instance = getattr(self._python, path.stem)(self)
@@ -92,6 +106,16 @@ class qSlicerScriptedLoadableModule(qt.QObject):
         if self._logic is None:
             self._logic = mrml.vtkSlicerScriptedLoadableModuleLogic()
         return self._logic
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Another scene for its logic and its panel."""
+        self._scene = scene
+        self.logic().SetMRMLScene(scene)
+        if self._widget is not None:
+            self._widget.setMRMLScene(scene)
 
     def widgetRepresentation(self) -> Any:
         """The module's panel, made and set up when it is first asked for."""

@@ -6,7 +6,7 @@ from warnings import warn
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 
 class MRMLNodeNotFoundException(Exception):
@@ -58,6 +58,21 @@ def arrayFromVolume(volumeNode):
     shape = tuple(reversed(data.GetDimensions()))
     components = data.GetNumberOfScalarComponents()
     return vtk_to_numpy(data.GetPointData().GetScalars()).reshape(shape + (components,) * (components > 1))
+
+
+def addVolumeFromArray(narray, ijkToRAS=None, name=None, nodeClassName=None):
+    """A new volume node with these voxels, k j i."""
+    node = slicer.mrmlScene.AddNewNodeByClass(nodeClassName or "vtkMRMLScalarVolumeNode", name or "")
+    image = vtk.vtkImageData()
+    image.SetDimensions(*reversed(narray.shape))
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ravel(narray), deep=True))
+    node.SetAndObserveImageData(image)
+    if ijkToRAS is not None:
+        matrix = vtk.vtkMatrix4x4()
+        matrix.DeepCopy(np.ravel(ijkToRAS).tolist())
+        node.SetIJKToRASMatrix(matrix)
+    node.CreateDefaultDisplayNodes()
+    return node
 
 
 def arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, referenceVolumeNode=None):
