@@ -147,9 +147,9 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event):
         """What runs was meant for this scene."""
-        self._abandon()
-        self._review.forget()
+        self._segmenting.abandon()
         self.setParameterNode(None)
+        self._review.forget()
 
     def onSceneChanged(self, caller, event):
         """Nodes came or went, one by one or by the loading of a scene."""
@@ -220,13 +220,16 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def useModels(self, folder, name):
         """Select a model that was trained here."""
-        if self.parameterNode:
-            self.parameterNode.model = name
-            self.parameterNode.modelFolder = str(folder)
+        parameterNode = self.parameterNode or self.logic.getParameterNode()
+        parameterNode.model = name
+        parameterNode.modelFolder = str(folder)
 
     def showReview(self, segmentation):
-        """Put a new result into the queue and look at it."""
-        self._review.select(segmentation)
+        """Put a new result into the queue and look at it, unless more are to come and the user looks at others."""
+        if self._segmenting.isWaiting or self.parameterNode is None:
+            self._review.refresh()
+        else:
+            self._review.select(segmentation)
 
     def sendCorrection(self, volumes, segmentation):
         """Take a reviewed case to the panel that adds cases."""
@@ -296,9 +299,10 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
         return self._start(trainWords(dataset, out, init))
 
     def canInstall(self):
-        """Whether the command is a Python that packages can be added to."""
+        """Whether the command is Slicer's Python, to which FedSeg's folder and the PyTorch extension belong."""
         try:
-            return self.command().isInterpreter
+            command = self.command()
+            return command.isInterpreter and Path(command.words[0]).stem.startswith("PythonSlicer")
         except CommandNotFound:
             return False
 

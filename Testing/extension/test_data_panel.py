@@ -234,3 +234,33 @@ def test_the_dataset_is_found_again_in_a_saved_scene(app: App, panel: Any, tmp_p
     assert panel._data._rows.volumes()["CT"].GetName() == "Patient Smith"
     panel.ui.addButton.click()
     assert len(json.loads((tmp_path / "mine" / "dataset.json").read_text())["training"]) == 1
+
+
+def test_a_drawing_of_another_volume_is_not_paired_with_this_one(
+    app: App, panel: Any, tmp_path: Path
+) -> None:
+    add(app, panel)
+    other = app.volume("another")
+    panel.parameterNode.segmentation = draw(app, other, Liver=(0, 0, 0), Tumour=(1, 1, 1))
+    panel.ui.addButton.click()
+    assert "was drawn on another, not on Patient Smith" in panel.ui.addMessageLabel.text
+    assert len(read_dataset(tmp_path / "mine").training) == 1
+
+
+def test_a_replacement_that_fails_half_way_leaves_the_case_as_it_was(
+    app: App, panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = add(app, panel)
+    before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    panel.parameterNode.segmentation = draw(app, volume, Liver=(3, 3, 3))
+    real = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target.name == "case_001.seg.nrrd" and self.name == target.name:
+            raise OSError("the file is open elsewhere")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    panel.ui.addButton.click()
+    assert "open elsewhere" in panel.ui.addMessageLabel.text
+    assert before == {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}

@@ -231,7 +231,8 @@ def test_closing_the_scene_ends_what_runs(app: App, models: Path, temporary: Pat
     panel, _volume = ready(app, models, model=0, how="wait")
     panel.ui.segmentButton.click()
     app.scene.Clear(0)
-    assert not panel._timer.isActive() and not list(temporary.iterdir())
+    assert not list(temporary.iterdir())
+    wait(app, panel)
     assert panel.ui.missingLabel.text == "Load a volume and select it."
     assert panel.ui.inputsCollapsibleButton.enabled and not panel.ui.progressBar.visible
 
@@ -316,13 +317,15 @@ def test_a_case_of_several_images_is_segmented_from_a_volume_for_each(app: App, 
 
 def test_every_volume_of_the_scene_is_segmented_once(app: App, models: Path) -> None:
     panel, first = ready(app, models, model=0)
-    second = app.volume("another")
+    second = app.volume("another MR")
+    app.volume("mystery")
     panel.ui.modalityComboBox.currentIndex = 2
     panel.ui.allVolumesCheckBox.click()
     panel.ui.segmentButton.click()
     wait(app, panel)
     made = {node.GetNodeReference("FedSeg.volume.MR").GetName() for node in app.nodes(SEGMENTATION)}
     assert made == {first.GetName(), second.GetName()} and panel.ui.queueTable.rowCount == 2
+    assert "what these volumes are, and they were left out: mystery." in panel.ui.messageLabel.text
     panel.ui.segmentButton.click()
     wait(app, panel)
     assert len(app.nodes(SEGMENTATION)) == 2 and "2 volumes have a result" in panel.ui.messageLabel.text

@@ -118,8 +118,29 @@ def test_closing_the_scene_empties_the_queue(app: App, reviewed: Any) -> None:
 def test_a_correction_is_taken_to_the_dataset_with_its_image(app: App, reviewed: Any, tmp_path: Path) -> None:
     node = current(app, reviewed)
     reviewed.parameterNode.datasetFolder = str(tmp_path / "mine")
+    assert not reviewed.ui.sendButton.enabled and "Approve" in reviewed.ui.sendButton.toolTip
+    reviewed.ui.reviewerLineEdit.text = "Dr. A"
+    reviewed.ui.approveButton.click()
+    reviewed.ui.queueTable.cellClicked.emit(1, 0)
     reviewed.ui.sendButton.click()
     assert reviewed.ui.tabWidget.currentIndex == 0 and reviewed.parameterNode.segmentation is node
     assert reviewed.ui.modalitiesLineEdit.text == "MR" and reviewed.ui.addButton.enabled
     reviewed.ui.addButton.click()
     assert reviewed.ui.addMessageLabel.text == "Added as case_001. Cases now: 1"
+
+
+def test_a_result_of_the_next_scene_is_watched_though_it_has_the_id_of_the_last(
+    app: App, reviewed: Any, models: Path
+) -> None:
+    app.scene.Clear(0)
+    reviewed.ui.reviewerLineEdit.text = "Dr. A"
+    app.volume("third")
+    reviewed.enter()
+    reviewed.ui.modelFolderLineEdit.currentPath = str(models)
+    reviewed.ui.modelComboBox.currentIndex = 1
+    reviewed.ui.segmentButton.click()
+    wait(app, reviewed)
+    node = current(app, reviewed)
+    reviewed.ui.approveButton.click()
+    node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetNthSegmentID(0))
+    assert node.GetAttribute("FedSeg.status") == "unreviewed"

@@ -38,9 +38,7 @@ def addCase(
             with _onGridOf(scene, volume, volumes[0]) as written:
                 scene.exportVolume(written, aside / path.name)
         scene.exportDrawing(segmentation, matching.structures, volumes[0], aside / case.drawing.name)
-        for path in (*case.images, case.drawing):
-            path.parent.mkdir(exist_ok=True)
-            (aside / path.name).replace(path)
+        _exchange(case, aside)
         try:
             dataset.record(case)
         except OSError:
@@ -51,6 +49,23 @@ def addCase(
         shutil.rmtree(str(aside), ignore_errors=True)
     scene.rememberCase(volumes[0], dataset.folder, case.name)
     return case
+
+
+def _exchange(case: CaseFiles, aside: Path) -> None:
+    """Move what was written into its place; if that fails half way, the files of before are put back."""
+    before: "dict[Path, Path]" = {}
+    try:
+        for path in (*case.images, case.drawing):
+            path.parent.mkdir(exist_ok=True)
+            if path.exists():
+                path.replace(aside / f"before-{path.name}")
+                before[path] = aside / f"before-{path.name}"
+            (aside / path.name).replace(path)
+    except OSError:
+        case.discard()
+        for path, kept in before.items():
+            kept.replace(path)
+        raise
 
 
 def _refuse(scene, volumes: Sequence, segmentation, matching: Matching, *, resample: bool) -> None:
@@ -64,6 +79,14 @@ def _refuse(scene, volumes: Sequence, segmentation, matching: Matching, *, resam
                     "Harden the transform in the Data module, so that image and drawing lie where you see them."
                 ),
             )
+    drawnOn = scene.drawnOn(segmentation)
+    if drawnOn is not None and drawnOn is not volumes[0]:
+        raise DatasetError(
+            _("{drawing} was drawn on {volume}, not on {first}.").format(
+                drawing=segmentation.GetName(), volume=drawnOn.GetName(), first=volumes[0].GetName()
+            ),
+            _("Select the volume that it was drawn on, or another segmentation."),
+        )
     first = scene.gridOf(volumes[0])
     for volume in volumes[1:]:
         grid = scene.gridOf(volume)

@@ -72,7 +72,7 @@ def findCommand(told: str, environment: Mapping[str, str], packages: Path | None
             raise CommandNotFound(
                 Message(
                     _("There is no program {program}.").format(program=told),
-                    _("Choose another one under Advanced, or leave the field empty."),
+                    _("Choose another one under Setup, or leave the field empty."),
                 )
             )
         return (
@@ -89,7 +89,7 @@ def findCommand(told: str, environment: Mapping[str, str], packages: Path | None
     raise CommandNotFound(
         Message(
             _("The fedseg command was not found."),
-            _("Install FedSeg, or choose under Advanced the fedseg program or the Python that has it."),
+            _("Install FedSeg, or choose under Setup the fedseg program or the Python that has it."),
         )
     )
 

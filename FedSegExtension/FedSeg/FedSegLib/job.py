@@ -60,7 +60,7 @@ class Job:
                 _("{program} could not be started: {reason}.").format(
                     program=command.words[0], reason=error.strerror or error
                 ),
-                _("Choose another program under Advanced."),
+                _("Choose another program under Setup."),
             )
             return
         for isEvents, stream in ((True, self._process.stdout), (False, self._process.stderr)):

@@ -64,6 +64,11 @@ def segmentsOf(segmentation):
     return found
 
 
+def drawnOn(segmentation):
+    """The volume whose grid a segmentation has, or None where it has its own."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
 def exportDrawing(segmentation, structures, volume, path):
     """Write segments on a volume's grid, each whole, under the dataset's names.
 
@@ -81,8 +86,13 @@ def exportDrawing(segmentation, structures, volume, path):
                 exported = logic.ExportSegmentsToLabelmapNode(segmentation, chosen, labelmap, volume, extent)
                 if not exported or not logic.ImportLabelmapToSegmentationNode(labelmap, drawing):
                     raise OSError(f"The segment {name} could not be drawn on the volume's grid.")
+            # Its id too is the structure's name: a segment's own name may be a patient's.
             segments = drawing.GetSegmentation()
-            segments.GetNthSegment(segments.GetNumberOfSegments() - 1).SetName(name)
+            made = segments.GetNthSegmentID(segments.GetNumberOfSegments() - 1)
+            segment = segments.GetSegment(made)
+            segment.SetName(name)
+            segments.RemoveSegment(made)
+            segments.AddSegment(segment, name)
         if not slicer.util.exportNode(drawing, str(path)):
             raise OSError(f"The segmentation could not be written to {path}.")
 

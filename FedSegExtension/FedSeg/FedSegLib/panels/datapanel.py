@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from FedSegLib import scene, texts
@@ -88,7 +87,7 @@ class DataPanel:
             dataset = self._dataset or beginDataset(
                 Path(parameters.datasetFolder), self._modalities(), scene.segmentsOf(segmentation)
             )
-            volumes = self._rows.volumes()
+            volumes, before = self._rows.volumes(), dataset.numCases
             case = addCase(
                 scene,
                 dataset,
@@ -104,7 +103,12 @@ class DataPanel:
                 self._ui.addMessageLabel, [Message(str(error), _("Check the disk's space and your rights."))]
             )
         else:
-            told = _("Added as {case}. Cases now: {number}").format(case=case.name, number=dataset.numCases)
+            told = (
+                _("Added as {case}. Cases now: {number}")
+                if dataset.numCases > before
+                else _("Replaced {case}.")
+            )
+            told = told.format(case=case.name, number=dataset.numCases)
             texts.tell(self._ui.addMessageLabel, [Message(told, "")])
         self.refresh()
 
@@ -117,9 +121,8 @@ class DataPanel:
         if self._dataset is None and not self._ui.modalitiesLineEdit.text:
             self._ui.modalitiesLineEdit.text = ", ".join(volumes)
         self._rows.show(self._modalities(), self._host.parameterNode.parameterNode)
-        for name, volume in volumes.items():
-            if name in self._modalities():
-                self._rows.select(name, volume)
+        for name in self._modalities():
+            self._rows.select(name, volumes.get(name))  # none of another case stays selected
         self.refresh()
 
     def onCheckButton(self, checked=False):
@@ -161,6 +164,9 @@ class DataPanel:
                 self._dataset = openDataset(Path(folder))
             except DatasetError as error:
                 self._folderProblem = error.message
+            except OSError as error:
+                told = _("{folder} cannot be read: {reason}.").format(folder=folder, reason=error.strerror)
+                self._folderProblem = Message(told, _("Check your rights and the connection."))
 
     def _modalities(self):
         if self._dataset is not None:
@@ -170,11 +176,11 @@ class DataPanel:
 
     def _guessVolumes(self):
         """Volumes whose name or header speaks for a modality that has none yet, for the user to confirm."""
-        for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        for volume in scene.imageVolumes():
             chosen = self._rows.volumes()
             modalities = self._modalities()
             name = modalities[0] if len(modalities) == 1 else guessModality(scene.textsOf(volume), modalities)
-            if name and name not in chosen and volume not in chosen.values() and not scene.isOurs(volume):
+            if name and name not in chosen and volume not in chosen.values():
                 self._host.parameterNode.parameterNode.SetNodeReferenceID(INPUT + name, volume.GetID())
         self._rows.show(self._modalities(), self._host.parameterNode.parameterNode)
 

@@ -53,7 +53,7 @@ class ReviewPanel:
     def refresh(self):
         """Show the scene's results."""
         self._queue = inOrder(scene.results())
-        self._observe()
+        self._observe(self._queue)
         table = self._ui.queueTable
         table.setRowCount(len(self._queue))
         for row, result in enumerate(self._queue):
@@ -66,7 +66,9 @@ class ReviewPanel:
         self._showCurrent()
 
     def select(self, segmentation):
-        """Look at a result."""
+        """Look at a result; the editor lets go of the one before."""
+        if segmentation.GetID() != self._current:
+            self.leave()
         self._current = segmentation.GetID()
         self.refresh()
         if self._result() is not None:
@@ -118,9 +120,7 @@ class ReviewPanel:
     def forget(self):
         """The scene closes."""
         self.leave()
-        for segmentation in self._observed.values():
-            self._host.removeObserver(segmentation, _changed(), self._onDrawingChanged)
-        self._observed = {}
+        self._observe([])
         self._current = ""
 
     def _decide(self, status):
@@ -132,13 +132,19 @@ class ReviewPanel:
         self.refresh()
         self.onNextButton()
 
-    def _observe(self):
+    def _observe(self, results):
         """A drawing that changes after its approval is no longer approved, whoever changes it."""
-        for result in self._queue:
-            if result.nodeId not in self._observed:
-                segmentation = scene.findNode(result.nodeId).GetSegmentation()
-                self._observed[result.nodeId] = segmentation
-                self._host.addObserver(segmentation, _changed(), self._onDrawingChanged)
+        wanted = {result.nodeId: scene.findNode(result.nodeId).GetSegmentation() for result in results}
+        for nodeId, segmentation in list(self._observed.items()):
+            if wanted.get(nodeId) is not segmentation:
+                del self._observed[nodeId]
+                for event in _changes():
+                    self._host.removeObserver(segmentation, event, self._onDrawingChanged)
+        for nodeId, segmentation in wanted.items():
+            if nodeId not in self._observed:
+                self._observed[nodeId] = segmentation
+                for event in _changes():
+                    self._host.addObserver(segmentation, event, self._onDrawingChanged)
 
     def _onDrawingChanged(self, segmentation, event):
         for result in self._queue:
@@ -161,12 +167,20 @@ class ReviewPanel:
         for button in (self._ui.approveButton, self._ui.flagButton, self._ui.rejectButton):
             button.enabled = result is not None and named
             button.toolTip = "" if named else _("Say who reviews first.")
-        for button in (self._ui.editButton, self._ui.sendButton):
-            button.enabled = result is not None
+        self._ui.editButton.enabled = result is not None
+        approved = result is not None and result.status == APPROVED
+        self._ui.sendButton.enabled = approved
+        self._ui.sendButton.toolTip = (
+            _("Take images and drawing to the panel My data, to be added as a training case.")
+            if approved
+            else _("Approve the result first: only approved drawings are learnt from.")
+        )
         self._ui.nextButton.enabled = nextOpen(self._queue, self._current) is not None
         if result is not None:
             self._ui.queueTable.selectRow(self._queue.index(result))
 
 
-def _changed():
-    return slicer.vtkSegmentation.SourceRepresentationModified
+def _changes():
+    """What tells that a drawing is another one."""
+    events = slicer.vtkSegmentation
+    return events.SourceRepresentationModified, events.SegmentAdded, events.SegmentRemoved

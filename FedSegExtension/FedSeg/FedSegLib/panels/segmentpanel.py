@@ -9,6 +9,7 @@ from FedSegLib.command import CommandNotFound
 from FedSegLib.events import Message
 from FedSegLib.gallery import Gallery
 from FedSegLib.job import CANCELLED
+from FedSegLib.modality import guessModality
 from FedSegLib.panels.inputrows import InputRows
 
 INPUT = "segmentInput."
@@ -29,6 +30,7 @@ class SegmentPanel:
         self._shownVolume = ""
         self._modalities = []
         self._waiting = []
+        self._model, self._resample = None, False
         self._run = None
         self._told = []
         self._rows = InputRows(ui.segmentRowsWidget.layout(), INPUT, self._showButton)
@@ -40,9 +42,9 @@ class SegmentPanel:
         texts.tell(ui.messageLabel, [])
 
     @property
-    def isRunning(self):
-        """Whether a segmentation is under way."""
-        return self._run is not None
+    def isWaiting(self):
+        """Whether more cases are to come."""
+        return bool(self._waiting)
 
     def reload(self):
         """Models may have come since; another command may know more."""
@@ -85,6 +87,7 @@ class SegmentPanel:
         texts.tell(self._ui.messageLabel, [])
         self._showResult(None)
         self._waiting = self._cases()
+        self._model, self._resample = self._choice().path, self._host.parameterNode.resampleCase
         self._startNext()
 
     def poll(self):
@@ -124,15 +127,26 @@ class SegmentPanel:
             fix = _("Delete the result of a volume to segment it again.")
             self._told.append(Message(skipped.format(number=len(volumes) - len(todo)), fix))
             texts.tell(self._ui.messageLabel, self._told)
-        return [{self._modality(): volume} for volume in todo]
+        cases = {volume: self._modalityOf(volume) for volume in todo}
+        unknown = [volume.GetName() for volume, modality in cases.items() if not modality]
+        if unknown:
+            told = _("It is not known what these volumes are, and they were left out: {names}.")
+            fix = _("Segment each alone and say its modality.")
+            self._tell(Message(told.format(names=", ".join(unknown)), fix))
+        return [{modality: volume} for volume, modality in cases.items() if modality]
+
+    def _modalityOf(self, volume):
+        """What the user told of the selected volume; of others what their names and headers speak for."""
+        modalities = [name for name in self._modalities if name]
+        if len(modalities) == 1 or volume is self._host.parameterNode.volume:
+            return self._modality()
+        return guessModality(scene.textsOf(volume), modalities)
 
     def _startNext(self):
         if self._waiting:
             case = self._waiting.pop(0)
             try:
-                self._run = self._host.logic.startSegmentation(
-                    case, self._choice().path, resample=self._host.parameterNode.resampleCase
-                )
+                self._run = self._host.logic.startSegmentation(case, self._model, resample=self._resample)
             except CommandNotFound as error:
                 self._waiting = []
                 self._tell(error.message)

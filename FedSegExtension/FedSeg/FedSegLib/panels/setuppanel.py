@@ -82,6 +82,7 @@ class SetupPanel:
             if job is not None:
                 job.kill()
         self._checking = self._installing = None
+        self._show(self._ui.installationLabel.text)
 
     def _takeCheck(self):
         job, self._checking = self._checking, None
