@@ -300,13 +300,13 @@ def test_a_model_of_several_images_is_not_fed_with_one(app: App, tmp_path: Path)
 def test_a_case_of_several_images_is_segmented_from_a_volume_for_each(app: App, tmp_path: Path) -> None:
     told = {"T1": app.volume("one"), "FLAIR": app.volume("two")}
     both = folder(tmp_path, both=CARD | {"inputs": [["T1"], ["FLAIR"]], "owned": ["T1", "FLAIR"]})
-    app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")
     panel = app.open()
     panel.ui.modelFolderLineEdit.currentPath = str(both)
     assert not panel.ui.volumeSelector.visible and panel.ui.segmentRowsWidget.visible
     layout = panel.ui.segmentRowsWidget.layout()
     for row, volume in enumerate(told.values()):
         layout.itemAt(row, layout.ItemRole.FieldRole).widget().setCurrentNode(volume)
+    app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")  # not of what the panel asks when it opens
     panel.ui.segmentButton.click()
     wait(app, panel)
     (segmentation,) = app.nodes(SEGMENTATION)

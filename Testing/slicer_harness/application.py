@@ -30,6 +30,10 @@ LOGICS = {
 }
 
 
+COLORS = "0 background 0 0 0 0\n1 tissue 128 174 128 255\n2 bone 241 214 145 255\n"
+"""The beginning of the colour table that label maps are shown in."""
+
+
 class SubjectHierarchy:
     """Gives each node that a user sees its item, as Slicer's plugins of the subject hierarchy do."""
 
@@ -143,6 +147,7 @@ class qSlicerApplication(qt.QApplication):
     def _boot(self) -> None:
         for name in ("home/share/ColorFiles", "temporary", "cache", "settings"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
+        (self._folder / "home/share/ColorFiles/GenericColors.txt").write_text(COLORS)
         self._scene.SetRootDirectory(str(self._folder))
         self._logic.SetHomeDirectory(self.slicerHome)
         self._logic.SetShareDirectory("share")

@@ -22,6 +22,18 @@ from PySide6 import QtCore
 from .dialogs import DIALOGS
 
 OWN = Path(__file__).with_name("python")
+ABSENT = {
+    "ctk": (
+        "ctkCheckablePushButton",
+        "ctkColorPickerButton",
+        "ctkDoubleRangeSlider",
+        "ctkDoubleSlider",
+        "ctkDoubleSpinBox",
+        "ctkRangeWidget",
+    ),
+    "slicer": ("qMRMLRangeWidget", "qMRMLSliderWidget", "qMRMLSpinBox"),
+}
+"""Widgets that Slicer's own Python names, and for which there is no stand-in."""
 WIDGET_MODULES = ("mrml_widgets", "segment_widgets", "core_io", "scripted", "application")
 
 
@@ -55,11 +67,22 @@ def boot(folder: Path, *, is_testing: bool) -> Any:
     slicer.mrmlScene = slicer.app.mrmlScene()
     for name, logic in slicer.app._logics.items():
         setattr(slicer.modules, name.lower(), slicer.qSlicerLoadableModule(name, logic))
+    if python_folder() != OWN:
+        _name_absent()
     for name in ("util", "i18n", "ScriptedLoadableModule", "parameterNodeWrapper", "testing"):
         importlib.import_module(f"slicer.{name}")
     # All of util's dialogs end in one function, in whatever module it stands.
     sys.modules[slicer.util.infoDisplay.__module__]._messageDisplay = _show_message
     return slicer
+
+
+def _name_absent() -> None:
+    def refuse(self: Any, *_words: Any) -> None:
+        raise NotImplementedError(f"the harness has no stand-in for {type(self).__name__}")
+
+    for module, names in ABSENT.items():
+        for name in names:
+            setattr(sys.modules[module], name, type(name, (), {"__init__": refuse}))
 
 
 def _show_message(level: int, text: str, testing_value: Any, **words: Any) -> Any:

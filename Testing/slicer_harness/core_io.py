@@ -82,10 +82,8 @@ class qSlicerCoreIOManager(qt.QObject):
             copy = scene.CreateNodeByClass(node.GetClassName())
             copy.UnRegister(None)
             copy.Copy(node)
-            if hardenTransform and node.GetParentTransformNode() is not None:
-                toWorld = vtk.vtkGeneralTransform()
-                node.GetParentTransformNode().GetTransformToWorld(toWorld)
-                copy.ApplyTransform(toWorld)
+            if hardenTransform:
+                _harden(copy, node.GetParentTransformNode())
             storage = node.CreateDefaultStorageNode()
             storage.UnRegister(None)
             storage.SetFileName(str(path))
@@ -148,6 +146,20 @@ class qSlicerCoreIOManager(qt.QObject):
             scene.SetURL(path)
             return bool(scene.Commit())
         return bool(scene.SaveSceneToSlicerDataBundleDirectory(path, None, messages))
+
+
+def _harden(node: Any, transform: Any) -> None:
+    """Moves a node to where it is seen. A linear transform changes the grid, any other one the voxels."""
+    if transform is None:
+        return
+    if transform.IsTransformToWorldLinear():
+        matrix = vtk.vtkMatrix4x4()
+        transform.GetMatrixTransformToWorld(matrix)
+        node.ApplyTransformMatrix(matrix)
+    else:
+        general = vtk.vtkGeneralTransform()
+        transform.GetTransformToWorld(general)
+        node.ApplyTransform(general)
 
 
 def _stem(path: str) -> str:
