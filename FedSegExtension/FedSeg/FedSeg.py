@@ -133,6 +133,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         """Called when the module is unloaded, reloaded, or the application ends."""
         self._abandon()
+        self.setParameterNode(None)  # its widgets are about to be destroyed
         self.removeObservers()
 
     def enter(self):

@@ -353,3 +353,11 @@ def test_scripts_get_an_error_with_its_fix(app: App, models: Path) -> None:
 def test_scripts_are_told_that_there_is_no_volume(app: App, models: Path) -> None:
     with pytest.raises(ValueError, match="no volume"):
         app.module.FedSegLogic().segment({"MR": None}, models)
+
+
+def test_a_panel_that_is_unloaded_no_longer_shows_parameters(app: App) -> None:
+    panel = app.open()
+    parameters = panel.parameterNode
+    panel.cleanup()
+    parameters.allVolumes = True
+    assert not panel.ui.allVolumesCheckBox.checked

@@ -104,3 +104,11 @@ def test_a_file_that_is_shown_twice_is_loaded_once(app: App, scene: Any, tmp_pat
         scene.showFile(tmp_path / "image.nrrd")
     (volume,) = app.nodes("vtkMRMLScalarVolumeNode")
     assert app.layers["background"] is volume
+
+
+def test_a_drawing_is_written_whatever_was_written_before_it(app: App, scene: Any, tmp_path: Path) -> None:
+    volume = app.volume()
+    app.slicer.util.exportNode(volume, str(tmp_path / "image.nii.gz"))
+    drawing = app.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    scene.exportDrawing(drawing, {}, volume, tmp_path / "drawn.seg.nrrd")
+    assert (tmp_path / "drawn.seg.nrrd").exists()

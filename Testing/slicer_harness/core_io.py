@@ -79,6 +79,8 @@ class qSlicerCoreIOManager(qt.QObject):
         scene = self._app.mrmlScene()
         for nodeID, path in zip(nodeIDs, fileNames, strict=True):
             node = scene.GetNodeByID(nodeID)
+            if properties.get("fileFormat") not in self.fileWriterExtensions(node):
+                return False  # such as the format of an earlier call's node
             copy = scene.CreateNodeByClass(node.GetClassName())
             copy.UnRegister(None)
             copy.Copy(node)

@@ -93,7 +93,8 @@ def exportDrawing(segmentation, structures, volume, path):
             segment.SetName(name)
             segments.RemoveSegment(made)
             segments.AddSegment(segment, name)
-        if not slicer.util.exportNode(drawing, str(path)):
+        # Properties are given even if there are none: all calls without any share one dictionary, format included.
+        if not slicer.util.exportNode(drawing, str(path), {}):
             raise OSError(f"The segmentation could not be written to {path}.")
 
 
@@ -161,7 +162,7 @@ def showFile(path):
             break
     else:
         if path.name.endswith(".seg.nrrd"):
-            slicer.util.loadSegmentation(str(path))
+            slicer.util.loadSegmentation(str(path), {})
             return
         node = slicer.util.loadVolume(str(path), {"show": False})
     if node.IsA("vtkMRMLVolumeNode"):
