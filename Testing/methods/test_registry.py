@@ -102,7 +102,7 @@ def test_the_form_concerns_segviz_alone() -> None:
         ({"privat": ["head"]}, 'Unknown key "privat"', '"private"'),
         ({"private": ["heads"]}, "got 'heads'", '"head"'),
         ({"private": "head"}, "must be a list", ""),
-        ({"finetune_parts": ["norm"]}, "got 'norm'", ""),
+        ({"finetune_parts": ["attention"]}, "got 'attention'", ""),
         ({"weighting": "case"}, "got 'case'", '"cases"'),
         ({"mu": "strong"}, "must be a number", ""),
         ({"mu": True}, "must be a number", ""),
