@@ -68,8 +68,10 @@ class DataPanel:
         self._rows.show(self._modalities(), parameters.parameterNode)
         self._guessVolumes()
         self._ui.datasetLabel.text = texts.datasetText(self._dataset, self._folderProblem)
+        self._ui.datasetLabel.visible = bool(parameters.datasetFolder)
         matching = self._matching()
         self._ui.matchLabel.text = texts.matchingText(matching, self._segmentNames()) if matching else ""
+        self._ui.matchLabel.visible = bool(matching)
         missing = self._missing(matching)
         self._ui.addButton.enabled = not missing
         self._ui.addButton.toolTip = missing or self._ui.addButton.text

@@ -215,6 +215,7 @@ class SegmentPanel:
             if self._gallery.isAsking:
                 self._host.startTimer()
         self._ui.cardLabel.text = texts.cardText(card) if card else ""
+        self._ui.cardLabel.visible = card is not None
         several = self._takesSeveral()
         for widget in (self._ui.segmentRowsWidget, self._ui.resampleCaseCheckBox):
             widget.visible = several
