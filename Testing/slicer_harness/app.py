@@ -42,6 +42,11 @@ class App:
         return self.slicer.mrmlScene
 
     @property
+    def qt(self) -> Any:
+        """The module `qt`."""
+        return sys.modules["qt"]
+
+    @property
     def environment(self) -> MutableMapping[str, str]:
         """The variables of the time before Slicer started."""
         return self.slicer.app._environment
@@ -49,7 +54,7 @@ class App:
     @property
     def settings(self) -> Any:
         """The user's settings, empty at the beginning of a test."""
-        return sys.modules["qt"].QSettings()
+        return self.qt.QSettings()
 
     @property
     def asked(self) -> list[Asked]:

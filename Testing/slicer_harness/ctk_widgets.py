@@ -55,9 +55,6 @@ class ctkCollapsibleButton(qt.QWidget):
     def setText(self, text: str) -> None:
         self.text = text
 
-    def setCollapsed(self, collapsed: bool) -> None:
-        self.collapsed = collapsed
-
     def click(self) -> None:
         self._title.click()
 

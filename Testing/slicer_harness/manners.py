@@ -44,6 +44,8 @@ class _Property(property):
 
 
 def _method(cls: type, name: str) -> Callable[..., Any] | None:
+    if issubclass(cls, QtCore.QCoreApplication):
+        return None  # its accessors are static
     found = getattr(cls, name, None)
     return found.fget if isinstance(found, _Property) else found
 

@@ -52,7 +52,6 @@ class qMRMLNodeComboBox(qMRMLWidget):
     nodeActivated = QtCore.Signal(object)
     nodeAddedByUser = QtCore.Signal(object)
     SIGNALS = {
-        **qMRMLWidget.SIGNALS,
         "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
         "currentNodeIDChanged(QString)": "currentNodeIDChanged",
         "nodeActivated(vtkMRMLNode*)": "nodeActivated",

@@ -26,6 +26,7 @@ class UiLoader(QtUiTools.QUiLoader):
         name = Path(file.fileName()).name
         root = ElementTree.fromstring(bytes(file.readAll().data()))
         _check_names(root, name)
+        _check_values(root, name)
         connections, own = _take_connections(root), _take_own_properties(root)
         buffer = QtCore.QBuffer()
         buffer.setData(ElementTree.tostring(root))
@@ -33,7 +34,6 @@ class UiLoader(QtUiTools.QUiLoader):
         if top is None:
             raise RuntimeError(f"{name}: {self.errorString()}")
         children = {widget.objectName: widget for widget in self._made}
-        _check_properties(root, children, name)
         for widget_name, property_name, value in own:
             _set_own(children[widget_name], property_name, value, name)
         for sender, signal, receiver, slot in connections:
@@ -91,10 +91,15 @@ def _take_own_properties(root: ElementTree.Element) -> list[tuple[str, str, Any]
         cls = find_class(element.attrib["class"])
         for told in element.findall("property"):
             name = told.attrib["name"]
-            if told.attrib.get("stdset") != "0" and cls.staticMetaObject.indexOfProperty(name) < 0:
+            if told.attrib.get("stdset") != "0" and _base(cls).staticMetaObject.indexOfProperty(name) < 0:
                 found.append((element.attrib["name"], name, _value(told[0])))
                 element.remove(told)
     return found
+
+
+def _base(cls: type) -> type:
+    """The class of PySide6 below a stand-in, whose meta object is made once and stays."""
+    return next(base for base in cls.__mro__ if base.__module__.startswith("PySide6"))
 
 
 def _value(told: ElementTree.Element) -> Any:
@@ -112,25 +117,23 @@ def _set_own(widget: Any, name: str, value: Any, file: str) -> None:
     setattr(widget, name, value)
 
 
-def _check_properties(root: ElementTree.Element, children: dict[str, Any], file: str) -> None:
-    """Every value arrived; Qt does not say when it cannot make sense of one."""
+def _check_values(root: ElementTree.Element, file: str) -> None:
+    """Every name of a value is known; Qt does not say when it cannot make sense of one."""
     for element in root.iter("widget"):
-        widget = children[element.attrib["name"]]
         for told in element.findall("property"):
-            name, text = told.attrib["name"], told[0].text
-            if told[0].tag in ("set", "enum") and not _knows(text or ""):
-                raise RuntimeError(f"{file}: {widget.objectName} has no value {text} of {name}")
+            text = told[0].text or ""
+            if told[0].tag in ("set", "enum") and not all(map(_knows, text.split("|"))):
+                widget, name = element.attrib["name"], told.attrib["name"]
+                raise RuntimeError(f"{file}: {widget} has no value {text} of {name}")
 
 
-def _knows(text: str) -> bool:
-    """Whether each flag of `Qt::A|Qt::B` is one of Qt's."""
-    for flag in text.split("|"):
-        value: Any = sys.modules["qt"]
-        for word in flag.split("::"):
-            value = getattr(value, word, None)
-        if value is None:
-            return False
-    return True
+def _knows(value: str) -> bool:
+    """Whether there is a value such as `Qt::PlainText`."""
+    place, *words = value.split("::")
+    source: Any = find_class(place)
+    for word in words:
+        source = getattr(source, word, None)
+    return source is not None
 
 
 def _connect(children: dict[str, Any], source: tuple[str, str], target: tuple[str, str], file: str) -> None:
