@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from Testing.inference.conftest import bank_of, header, weights_of
-from Testing.slicer_harness.app import App, started
+from Testing.slicer_harness.app import App
+from Testing.slicer_harness.fixtures import application
 
-__all__ = ["bank_of", "header", "weights_of"]  # fixtures of models that learnt nothing
+__all__ = ["application", "bank_of", "header", "weights_of"]  # fixtures; the models have learnt nothing
 
 FAKE = Path(__file__).parent / "fake_fedseg.py"
 
@@ -40,8 +41,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def app(fake_fedseg: Path, temporary: Path) -> Iterator[App]:
+def app(application: App, fake_fedseg: Path, temporary: Path) -> Iterator[App]:
     """An application with an empty scene, whose `fedseg` is the fake one."""
-    with started().session() as app:
+    with application.session() as app:
         app.settings.setValue("FedSeg/command", str(fake_fedseg))
         yield app

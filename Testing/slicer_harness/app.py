@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import tempfile
 import time
 import traceback
 from collections import deque
@@ -193,8 +192,12 @@ class App:
 _STARTED: list[App] = []
 
 
-def started() -> App:
-    """The application, started when it is first asked for; a process has one."""
+def start(folder: Path) -> App:
+    """The application, started when it is first asked for; a process has one.
+
+    Args:
+        folder: receives its files, for as long as the process lasts.
+    """
     if not _STARTED:
-        _STARTED.append(App(Path(tempfile.mkdtemp(prefix="slicer-harness-"))))
+        _STARTED.append(App(folder))
     return _STARTED[0]

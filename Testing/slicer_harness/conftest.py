@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from Testing.slicer_harness.app import App, started
+from Testing.slicer_harness.app import App
+from Testing.slicer_harness.fixtures import app, application
 
-
-@pytest.fixture
-def app() -> Iterator[App]:
-    """An application with an empty scene."""
-    with started().session() as app:
-        yield app
+__all__ = ["app", "application"]
 
 
 @pytest.fixture
 def qt(app: App) -> Any:
-    return sys.modules["qt"]
+    return app.qt
 
 
 @pytest.fixture

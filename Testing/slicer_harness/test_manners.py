@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from Testing.slicer_harness.app import App, started
+from Testing.slicer_harness.app import App
 
 
 def test_properties_are_attributes_and_setters_work_too(qt: Any) -> None:
@@ -80,16 +79,16 @@ def test_names_that_pyside_alone_has_are_not_there(qt: Any, name: str) -> None:
     assert not hasattr(qt, name)
 
 
-def test_an_error_in_a_callback_fails_the_test() -> None:
-    with pytest.raises(AssertionError, match="ZeroDivisionError"), started().session() as app:
+def test_an_error_in_a_callback_fails_the_test(application: App) -> None:
+    with pytest.raises(AssertionError, match="ZeroDivisionError"), application.session() as app:
         timer = app.qt.QTimer()
         timer.connect("timeout()", lambda: 1 / 0)
         timer.start(0)
         app.wait(lambda: app.errors)
 
 
-def test_an_error_in_an_observer_fails_the_test() -> None:
-    with pytest.raises(AssertionError, match="ZeroDivisionError"), started().session() as app:
+def test_an_error_in_an_observer_fails_the_test(application: App) -> None:
+    with pytest.raises(AssertionError, match="ZeroDivisionError"), application.session() as app:
         tag = app.scene.AddObserver(app.scene.NodeAddedEvent, lambda _scene, _event: 1 / 0)
         app.scene.AddNewNodeByClass("vtkMRMLTextNode")
         app.scene.RemoveObserver(tag)
@@ -118,20 +117,20 @@ def test_what_the_user_is_told_is_recorded(app: App) -> None:
     assert [(asked.kind, asked.text) for asked in app.asked] == [("error", "The disk is full.")]
 
 
-def test_settings_of_one_test_are_not_those_of_the_next() -> None:
+def test_settings_of_one_test_are_not_those_of_the_next(application: App) -> None:
     for _time in range(2):
-        with started().session() as app:
+        with application.session() as app:
             assert app.slicer.util.settingsValue("FedSeg/command", "none") == "none"
             app.settings.setValue("FedSeg/command", "/opt/fedseg")
             assert app.slicer.util.settingsValue("FedSeg/command", "none") == "/opt/fedseg"
 
 
-def test_a_scene_is_empty_for_the_next_test(tmp_path: Path) -> None:
-    with started().session() as app:
+def test_a_scene_is_empty_for_the_next_test(application: App) -> None:
+    with application.session() as app:
         before = app.scene.GetNumberOfNodes()
         app.volume()
         app.open()
-    with started().session() as app:
+    with application.session() as app:
         assert app.scene.GetNumberOfNodes() == before
 
 
