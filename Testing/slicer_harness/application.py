@@ -71,7 +71,7 @@ class qSlicerApplication(qt.QApplication):
         self.setOrganizationName("slicer.org")
         self.setApplicationName("Slicer")
         self._folder, self._isTesting = folder, isTesting
-        self._options = SimpleNamespace(runPythonAndExit=isTesting)
+        self._options = SimpleNamespace(runPythonAndExit=isTesting, noMainWindow=True)
         self._environment = dict(os.environ)  # of the time before Slicer started; tests change it
         self._scene, self._logic = mrml.vtkMRMLScene(), mrml.vtkSlicerApplicationLogic()
         self._boot()
