@@ -41,8 +41,11 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def app(application: App, fake_fedseg: Path, temporary: Path) -> Iterator[App]:
+def app(
+    application: App, fake_fedseg: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[App]:
     """An application with an empty scene, whose `fedseg` is the fake one."""
     with application.session() as app:
+        monkeypatch.setattr(app.module, "POLL_MS", 10)  # a panel listens as often as a test can wait
         app.settings.setValue("FedSeg/command", str(fake_fedseg))
         yield app
