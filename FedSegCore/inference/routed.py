@@ -125,9 +125,8 @@ class RoutedBank:
         self, image: Float[Tensor, "c u v w"], *, tell: Tell = nobody
     ) -> tuple[Answer, Float[Tensor, "l u v w"], Disagreement]:
         """The network for a prepared scan, its probabilities, and how far the models disagree."""
-        part = 1 / (
-            2 + len(self.bank.experts)
-        )  # fitting counts as much as asking one model; the mixture is one
+        # Fitting counts as much as asking one model; the mixture is one.
+        part = 1 / (2 + len(self.bank.experts))
         answer = self._serve(image, torch.Generator().manual_seed(self._seed))
         patch = self.bank.header.plan.patch
         with watched(answer.net, image, patch, between(tell, part, 2 * part)):

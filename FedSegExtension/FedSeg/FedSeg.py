@@ -1,13 +1,20 @@
 """The FedSeg module of 3D Slicer: a panel over the `fedseg` command, which runs as a process of its own."""
 
-import sys
 from pathlib import Path
 
 import qt
 import slicer
 import vtk
 from FedSegLib import scene
-from FedSegLib.command import CommandNotFound, checkWords, findCommand, infoWords, trainWords
+from FedSegLib.command import (
+    COMMAND_SETTING,
+    CommandNotFound,
+    checkWords,
+    infoWords,
+    packagesFolder,
+    slicersCommand,
+    trainWords,
+)
 from FedSegLib.installing import installer
 from FedSegLib.job import DONE, Job
 from FedSegLib.panels.datapanel import DataPanel
@@ -30,7 +37,6 @@ from slicer.util import VTKObservationMixin
 
 __all__ = ["FedSeg", "FedSegLogic", "FedSegParameterNode", "FedSegTest", "FedSegWidget"]
 
-COMMAND_SETTING = "FedSeg/command"
 POLL_MS = 100
 
 
@@ -106,7 +112,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             page.setMRMLScene(slicer.mrmlScene)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = FedSegLogic()
-        self.ui.commandLineEdit.currentPath = self.logic.toldCommand()
+        self.ui.commandLineEdit.currentPath = slicer.util.settingsValue(COMMAND_SETTING, "")
 
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
@@ -139,6 +145,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self):
         """Called each time the module is opened; models may have come since."""
         self._segmenting.reload()
+        self._data.reload()
         self.initializeParameterNode()
 
     def exit(self):
@@ -163,9 +170,8 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self):
         """Observe the scene's parameters; the first volume is selected if none is."""
-        self._isInitializing = (
-            True  # a scene without parameters gets them now, which is a change of the scene
-        )
+        # A scene without parameters gets them now, which is a change of the scene.
+        self._isInitializing = True
         try:
             parameterNode = self.logic.getParameterNode()
         finally:
@@ -250,10 +256,6 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
         """The scene's parameters."""
         return FedSegParameterNode(super().getParameterNode())
 
-    def toldCommand(self):
-        """The `fedseg` program or the Python interpreter that the user named; empty: FedSeg looks for one."""
-        return slicer.util.settingsValue(COMMAND_SETTING, "")
-
     def startSegmentation(self, volumes, model, resample=False):
         """Begin to segment a case.
 
@@ -297,7 +299,7 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
 
         :param init: the published model to start from; None: from scratch.
         """
-        return self._start(trainWords(dataset, out, init))
+        return self._start(trainWords(dataset, out, init, resume=True))
 
     def canInstall(self):
         """Whether the command is Slicer's Python, to which FedSeg's folder and the PyTorch extension belong."""
@@ -310,7 +312,7 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
     def startInstall(self):
         """Begin to install FedSeg's packages into its own folder."""
         requirements = Path(__file__).parent / "Resources" / "requirements.txt"
-        command, words = installer(self.command(), requirements, self.packagesFolder())
+        command, words = installer(self.command(), requirements, packagesFolder(slicer))
         return Job(command, words, folder=Path.home(), environment=slicer.util.startupEnvironment())
 
     def installTorch(self):
@@ -327,12 +329,7 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
 
         :raises CommandNotFound: there is none.
         """
-        return findCommand(self.toldCommand(), slicer.util.startupEnvironment(), self.packagesFolder())
-
-    def packagesFolder(self):
-        """FedSeg's own packages, of this Python, beside Slicer's settings."""
-        version = f"python-{sys.version_info.major}.{sys.version_info.minor}"
-        return Path(slicer.app.slicerUserSettingsFilePath).parent / "FedSeg" / version
+        return slicersCommand(slicer)
 
     def _start(self, words):
         environment = slicer.util.startupEnvironment()

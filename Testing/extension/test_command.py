@@ -95,9 +95,14 @@ def test_a_case_of_several_images_names_each(tmp_path: Path) -> None:
 
 def test_a_dataset_is_checked_and_trained_on_as_the_command_understands_it() -> None:
     assert make_parser().parse_args(checkWords(Path("data"))).dataset == Path("data")
-    parsed = make_parser().parse_args(trainWords(Path("data"), Path("out"), Path("m.safetensors")))
+    parsed = make_parser().parse_args(
+        trainWords(Path("data"), Path("out"), Path("m.safetensors"), resume=True)
+    )
     assert (parsed.dataset, parsed.out, parsed.init) == (Path("data"), Path("out"), Path("m.safetensors"))
-    assert parsed.resume and make_parser().parse_args(trainWords(Path("data"), Path("out"))).init is None
+    assert (
+        parsed.resume
+        and make_parser().parse_args(trainWords(Path("data"), Path("out"), resume=False)).init is None
+    )
 
 
 def test_info_is_asked_for_as_the_command_understands_it() -> None:

@@ -57,10 +57,10 @@ class qSlicerApplication(qt.QApplication):
 
     startupCompleted = QtCore.Signal()
     mrmlSceneChanged = QtCore.Signal(object)
-    SIGNALS = {
-        "startupCompleted()": "startupCompleted",
-        "mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged",
-    }
+    SIGNALS = (
+        "startupCompleted()",
+        "mrmlSceneChanged(vtkMRMLScene*)",
+    )
 
     def __init__(self, folder: Path, *, isTesting: bool) -> None:
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)

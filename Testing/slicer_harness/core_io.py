@@ -27,7 +27,7 @@ class qSlicerCoreIOManager(qt.QObject):
     """What `slicer.util` loads and saves with."""
 
     newFileLoaded = QtCore.Signal(object)
-    SIGNALS = {"newFileLoaded(qSlicerIO::IOProperties)": "newFileLoaded"}
+    SIGNALS = ("newFileLoaded(qSlicerIO::IOProperties)",)
 
     def __init__(self, app: Any) -> None:
         super().__init__()

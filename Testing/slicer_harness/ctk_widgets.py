@@ -26,11 +26,11 @@ class ctkCollapsibleButton(qt.QWidget):
     contentsCollapsed = QtCore.Signal(bool)
     clicked = QtCore.Signal(bool)
     toggled = QtCore.Signal(bool)
-    SIGNALS = {
-        "contentsCollapsed(bool)": "contentsCollapsed",
-        "clicked(bool)": "clicked",
-        "toggled(bool)": "toggled",
-    }
+    SIGNALS = (
+        "contentsCollapsed(bool)",
+        "clicked(bool)",
+        "toggled(bool)",
+    )
     flat = kept("flat", False)
     contentsLineWidth = kept("contentsLineWidth", 1)
     collapsedHeight = kept("collapsedHeight", 10)
@@ -105,10 +105,10 @@ class ctkPathLineEdit(qt.QWidget):
 
     currentPathChanged = QtCore.Signal(str)
     validInputChanged = QtCore.Signal(bool)
-    SIGNALS = {
-        "currentPathChanged(QString)": "currentPathChanged",
-        "validInputChanged(bool)": "validInputChanged",
-    }
+    SIGNALS = (
+        "currentPathChanged(QString)",
+        "validInputChanged(bool)",
+    )
     Dirs, Files, Drives, NoSymLinks, AllEntries = 0x1, 0x2, 0x4, 0x8, 0x7
     Readable, Writable, Executable, NoDot, NoDotDot = 0x10, 0x20, 0x40, 0x2000, 0x4000
     filters = kept("filters", 0x7)
@@ -158,10 +158,10 @@ class ctkDirectoryButton(qt.QWidget):
 
     directoryChanged = QtCore.Signal(str)
     directorySelected = QtCore.Signal(str)
-    SIGNALS = {
-        "directoryChanged(QString)": "directoryChanged",
-        "directorySelected(QString)": "directorySelected",
-    }
+    SIGNALS = (
+        "directoryChanged(QString)",
+        "directorySelected(QString)",
+    )
     caption = kept("caption", "")
     acceptMode = kept("acceptMode", 0)
     options = kept("options", 0)
@@ -195,7 +195,10 @@ class ctkSliderWidget(qt.QWidget):
 
     valueChanged = QtCore.Signal(float)
     valueIsChanging = QtCore.Signal(float)
-    SIGNALS = {"valueChanged(double)": "valueChanged", "valueIsChanging(double)": "valueIsChanging"}
+    SIGNALS = (
+        "valueChanged(double)",
+        "valueIsChanging(double)",
+    )
     pageStep = kept("pageStep", 10.0)
     spinBoxVisible = kept("spinBoxVisible", True)
     tracking = kept("tracking", True)

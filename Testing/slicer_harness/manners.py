@@ -156,9 +156,8 @@ def _disconnect(self: Any, signal: str, slot: Callable[..., Any] | None = None) 
 def _find_signal(owner: Any, signal: str) -> Any:
     """PySide6's own signal for one of a stand-in, else Qt's code for it."""
     wanted = bytes(QtCore.QMetaObject.normalizedSignature(signal).data()).decode()
-    told = getattr(type(owner), "SIGNALS", {})
-    if wanted in told:
-        return getattr(owner, told[wanted])
+    if wanted in getattr(type(owner), "SIGNALS", ()):
+        return getattr(owner, wanted.partition("(")[0])
     if owner.metaObject().indexOfSignal(wanted) < 0:
         raise ValueError(f"{type(owner).__name__} has no signal {signal}")
     return QtCore.SIGNAL(wanted)

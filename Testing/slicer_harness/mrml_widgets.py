@@ -25,7 +25,7 @@ class qMRMLWidget(qt.QWidget):
     """A widget that knows the scene."""
 
     mrmlSceneChanged = QtCore.Signal(object)
-    SIGNALS = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
+    SIGNALS = ("mrmlSceneChanged(vtkMRMLScene*)",)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -51,12 +51,12 @@ class qMRMLNodeComboBox(qMRMLWidget):
     currentNodeIDChanged = QtCore.Signal(str)
     nodeActivated = QtCore.Signal(object)
     nodeAddedByUser = QtCore.Signal(object)
-    SIGNALS = {
-        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
-        "currentNodeIDChanged(QString)": "currentNodeIDChanged",
-        "nodeActivated(vtkMRMLNode*)": "nodeActivated",
-        "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
-    }
+    SIGNALS = (
+        "currentNodeChanged(vtkMRMLNode*)",
+        "currentNodeIDChanged(QString)",
+        "nodeActivated(vtkMRMLNode*)",
+        "nodeAddedByUser(vtkMRMLNode*)",
+    )
     addEnabled = kept("addEnabled", True)
     editEnabled = kept("editEnabled", False)
     removeEnabled = kept("removeEnabled", True)

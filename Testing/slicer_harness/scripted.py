@@ -24,10 +24,10 @@ class qSlicerModuleManager(qt.QObject):
 
     moduleLoaded = QtCore.Signal(str)
     moduleAboutToBeUnloaded = QtCore.Signal(str)
-    SIGNALS = {
-        "moduleLoaded(QString)": "moduleLoaded",
-        "moduleAboutToBeUnloaded(QString)": "moduleAboutToBeUnloaded",
-    }
+    SIGNALS = (
+        "moduleLoaded(QString)",
+        "moduleAboutToBeUnloaded(QString)",
+    )
 
     def __init__(self) -> None:
         super().__init__()

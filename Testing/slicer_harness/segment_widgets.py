@@ -49,12 +49,12 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     segmentationNodeChanged = QtCore.Signal(object)
     sourceVolumeNodeChanged = QtCore.Signal(object)
     currentSegmentIDChanged = QtCore.Signal(str)
-    SIGNALS = {
-        **qMRMLWidget.SIGNALS,
-        "segmentationNodeChanged(vtkMRMLSegmentationNode*)": "segmentationNodeChanged",
-        "sourceVolumeNodeChanged(vtkMRMLVolumeNode*)": "sourceVolumeNodeChanged",
-        "currentSegmentIDChanged(QString)": "currentSegmentIDChanged",
-    }
+    SIGNALS = (
+        *qMRMLWidget.SIGNALS,
+        "segmentationNodeChanged(vtkMRMLSegmentationNode*)",
+        "sourceVolumeNodeChanged(vtkMRMLVolumeNode*)",
+        "currentSegmentIDChanged(QString)",
+    )
     addRemoveSegmentButtonsVisible = kept("addRemoveSegmentButtonsVisible", True)
     autoShowSourceVolumeNode = kept("autoShowSourceVolumeNode", True)
     maskingSectionVisible = kept("maskingSectionVisible", True)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from FedSegLib.batchtable import Table
-from FedSegLib.command import Command, CommandNotFound, findCommand
+from FedSegLib.command import Command, CommandNotFound, slicersCommand, trainWords
+from FedSegLib.events import readEvent
 from FedSegLib.translation import tr as _
 
 FAILED, USAGE = 1, 2
 """Exit codes, as the command's."""
 
 TABLE = "batch.csv"
-_SETTING = "FedSeg/command"
 
 Event = Mapping[str, Any]
 Say = Callable[[str], None]
@@ -36,12 +35,7 @@ def runScript(slicer, work: Callable[[Sequence[str], Command, Mapping[str, str]]
     code = FAILED
     try:
         words = sys.argv[2:] if sys.argv[1:2] == ["--"] else sys.argv[1:]
-        environment = slicer.util.startupEnvironment()
-        # As the panel finds it: the same setting, the same folder of packages.
-        version = f"python-{sys.version_info.major}.{sys.version_info.minor}"
-        packages = Path(slicer.app.slicerUserSettingsFilePath).parent / "FedSeg" / version
-        command = findCommand(slicer.util.settingsValue(_SETTING, ""), environment, packages)
-        code = work(words, command, environment)
+        code = work(words, slicersCommand(slicer), slicer.util.startupEnvironment())
     except CommandNotFound as error:
         print(error, file=sys.stderr)
         code = USAGE
@@ -95,9 +89,8 @@ def _isWritten(table: Table) -> bool:
 def trainOn(words: Sequence[str], command: Command, environment: Mapping[str, str], say: Say = print) -> int:
     """What `FedSegTrain.py` does; the exit code."""
     told = _trainArguments(words)
-    called = ["train", "--json", str(told.data.resolve()), "--out", str(told.out.resolve())]
-    called += ["--init", str(told.init.resolve())] if told.init else []
-    called += ["--resume"] if told.resume else []
+    init = told.init.resolve() if told.init else None
+    called = trainWords(told.data.resolve(), told.out.resolve(), init, resume=told.resume)
     return call(command, called, environment, lambda event: _tell(event, say))
 
 
@@ -119,7 +112,7 @@ def call(
     ) as process:
         hasEnded = False
         try:
-            for event in _events(process.stdout):
+            for event in filter(None, map(readEvent, process.stdout)):
                 hasEnded = hasEnded or event["event"] in ("result", "error")
                 take(event)
         except BaseException:
@@ -129,15 +122,6 @@ def call(
         text = _("FedSeg ended without a result (exit code {code}).").format(code=process.returncode)
         take({"event": "error", "message": text, "fix": _("Free some memory and go on with --resume.")})
     return process.returncode if hasEnded and process.returncode >= 0 else FAILED
-
-
-def _events(lines: Iterable[bytes]) -> Iterator[Event]:
-    for line in lines:
-        try:
-            event = json.loads(line.decode("utf-8", errors="replace"))
-            yield {**event, "event": str(event["event"])}
-        except (ValueError, KeyError, TypeError):
-            continue  # what a library printed
 
 
 def _tell(event: Event, say: Say) -> None:

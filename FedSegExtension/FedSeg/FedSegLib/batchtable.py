@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from FedSegLib.review import UNREVIEWED
+from FedSegLib.review import UNREVIEWED, verdictWord
 
 _FIRST = ("case", "file", "state", "status")
 _LAST = ("verdict", "reason", "message", "fix")
@@ -60,15 +60,13 @@ class Table:
         if event["event"] != "case":
             return False
         name, state = str(event["name"]), str(event["state"])
-        known = (
-            self.rows.get(name) if state == "skipped" else None
-        )  # what the run that made the result knew of it
-        row = known or Row(name)
+        # Of a skipped case what the run that made its result knew of it.
+        row = (self.rows.get(name) if state == "skipped" else None) or Row(name)
         row.state = state
         row.file = Path(event["path"]).name if event["path"] else ""
         row.volumes = event["volumes_ml"] or row.volumes
         if "routing" in event:
-            row.verdict = {True: "abstain", False: "agree", None: "unknown"}[event["routing"]["abstain"]]
+            row.verdict = verdictWord(event["routing"]["abstain"])
             row.reason = str(event["routing"]["reason"])
         problem = self._problem if state == "failed" else {}
         row.message, row.fix = str(problem.get("message", "")), str(problem.get("fix", ""))

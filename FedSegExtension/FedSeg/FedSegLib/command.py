@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from FedSegLib.events import Message
 from FedSegLib.translation import tr as _
+
+COMMAND_SETTING = "FedSeg/command"
+"""The application's setting that holds the program or interpreter that the user named."""
 
 
 class CommandNotFound(Exception):
@@ -94,6 +98,25 @@ def findCommand(told: str, environment: Mapping[str, str], packages: Path | None
     )
 
 
+def slicersCommand(slicer) -> Command:
+    """The way to call `fedseg` from this Slicer: what the user named in its settings, else what is found.
+
+    Args:
+        slicer: the package, or what stands in for it.
+
+    Raises:
+        CommandNotFound: there is none.
+    """
+    told = slicer.util.settingsValue(COMMAND_SETTING, "")
+    return findCommand(told, slicer.util.startupEnvironment(), packagesFolder(slicer))
+
+
+def packagesFolder(slicer) -> Path:
+    """FedSeg's own packages, of Slicer's Python, beside Slicer's settings."""
+    version = f"python-{sys.version_info.major}.{sys.version_info.minor}"
+    return Path(slicer.app.slicerUserSettingsFilePath).parent / "FedSeg" / version
+
+
 def coreFolder() -> Path | None:
     """The folder that holds FedSegCore: beside the installed module, or the checkout that the module is part of."""
     for folder in Path(__file__).resolve().parents[1:5]:
@@ -138,11 +161,13 @@ def checkWords(dataset: Path) -> list[str]:
     return ["check", "--json", str(dataset)]
 
 
-def trainWords(dataset: Path, out: Path, init: Path | None = None) -> list[str]:
-    """`fedseg train` on one dataset; what an earlier training left in `out` is gone on with.
+def trainWords(dataset: Path, out: Path, init: Path | None = None, *, resume: bool) -> list[str]:
+    """`fedseg train` on one dataset.
 
     Args:
         init: the published model to start from; None: from scratch.
+        resume: go on with what an earlier training left in `out`.
     """
-    words = ["train", "--json", str(dataset), "--out", str(out), "--resume"]
-    return words if init is None else [*words, "--init", str(init)]
+    words = ["train", "--json", str(dataset), "--out", str(out)]
+    words += [] if init is None else ["--init", str(init)]
+    return [*words, "--resume"] if resume else words

@@ -10,6 +10,15 @@ from typing import Any
 _KEPT_LINES = 200
 
 
+def readEvent(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None where it is none, as what a library printed."""
+    try:
+        event = json.loads(line.decode("utf-8", errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
 @dataclass(frozen=True)
 class Message:
     """A warning or an error: what is wrong, and what to do about it."""
@@ -94,10 +103,11 @@ class Story:
         if not text:
             return
         try:
-            event = json.loads(text)
-            take = _TAKERS.get(event["event"], _ignore)
-            take(self, event)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            event = readEvent(line)
+            if event is None:
+                raise ValueError
+            _TAKERS.get(event["event"], _ignore)(self, event)
+        except (ValueError, KeyError, TypeError, AttributeError):
             self.foreign.append(text)
 
 

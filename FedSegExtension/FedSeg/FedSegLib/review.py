@@ -21,6 +21,11 @@ UNREVIEWED, APPROVED, FLAGGED, REJECTED = "unreviewed", "approved", "flagged", "
 """The status of every new result, and the three that a person alone can set."""
 
 
+def verdictWord(abstain: bool | None) -> str:
+    """What a mixture's verdict is called where it is written down; None: nobody knows."""
+    return {True: "abstain", False: "agree", None: "unknown"}[abstain]
+
+
 def volumeRole(modality: str) -> str:
     """The node reference of a result to the volume that it was made from."""
     return f"FedSeg.volume.{modality}"

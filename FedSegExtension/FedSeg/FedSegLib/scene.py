@@ -45,7 +45,7 @@ def isTransformed(node):
 
 def textsOf(volume):
     """What speaks for a volume's modality: its name, and that of its DICOM series and its modality."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy = _hierarchy()
     item = hierarchy.GetItemByDataNode(volume)
     constants = slicer.vtkMRMLSubjectHierarchyConstants
     modality = hierarchy.GetItemAttribute(item, constants.GetDICOMSeriesModalityAttributeName())
@@ -125,8 +125,7 @@ def resampled(volume, like):
 @contextlib.contextmanager
 def temporaryNode(kind):
     """A node that nobody sees, gone after the `with`."""
-    node = slicer.mrmlScene.CreateNodeByClass(kind)
-    node.UnRegister(None)  # the reference that it was created with
+    node = _newNode(kind)
     node.SetHideFromEditors(True)
     slicer.mrmlScene.AddNode(node)
     try:
@@ -203,8 +202,7 @@ def segmentEditorNode():
     """The one that all of Slicer shares."""
     node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
     if node is None:
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-        node.UnRegister(None)  # the reference that it was created with
+        node = _newNode("vtkMRMLSegmentEditorNode")
         node.SetSingletonTag("SegmentEditor")
         node = slicer.mrmlScene.AddNode(node)
     return node
@@ -244,8 +242,7 @@ def loadSegmentation(path, volume, attributes):
     segmentation = slicer.util.loadSegmentation(str(path), {"name": name})
     _forgetFile(segmentation)
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    for key, value in attributes.items():
-        segmentation.SetAttribute(key, value)
+    setAttributes(segmentation, attributes)
     _putBeside(segmentation, volume)
     return segmentation
 
@@ -267,6 +264,17 @@ def loadDisagreement(path, volume):
     return disagreement
 
 
+def _newNode(kind):
+    """A node that is in no scene yet."""
+    node = slicer.mrmlScene.CreateNodeByClass(kind)
+    node.UnRegister(None)  # the reference that it was created with
+    return node
+
+
+def _hierarchy():
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+
+
 def _forgetFile(node):
     """A node read from a temporary file must not be saved back to it."""
     storage = node.GetStorageNode()
@@ -276,6 +284,6 @@ def _forgetFile(node):
 
 def _putBeside(node, volume):
     """Into the volume's folder of the subject hierarchy: its patient or study."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy = _hierarchy()
     parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volume))
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), parent)

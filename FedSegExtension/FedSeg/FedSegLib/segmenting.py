@@ -21,6 +21,7 @@ from FedSegLib.review import (
     STATUS,
     UNREVIEWED,
     VERDICT,
+    verdictWord,
     volumeRole,
 )
 from FedSegLib.translation import tr as _
@@ -132,8 +133,8 @@ class SegmentationRun:
             MODALITIES: "|".join(self._volumeIds),
         }
         if mixture is not None:
-            verdict = {True: "abstain", False: "agree", None: "unknown"}[mixture.abstain]
-            attributes.update({MIXTURE: mixture.sentence, VERDICT: f"{verdict}: {mixture.reason}"})
+            attributes[MIXTURE] = mixture.sentence
+            attributes[VERDICT] = f"{verdictWord(mixture.abstain)}: {mixture.reason}"
             attributes[DISAGREEMENT] = f"{mixture.disagreement:.4f}"
         return attributes
 

@@ -8,7 +8,7 @@ from typing import Any
 from FedSegLib.cards import MIXTURE, Card, Choice
 from FedSegLib.dataset import SiteDataset
 from FedSegLib.events import Message, Problem, Story
-from FedSegLib.matching import Matching
+from FedSegLib.matching import Matching, Segment
 from FedSegLib.review import APPROVED, FLAGGED, REJECTED, Result
 from FedSegLib.segmenting import Mixture
 from FedSegLib.translation import tr as _
@@ -61,12 +61,6 @@ def messageText(messages: list[Message]) -> str:
     return "\n\n".join(f"{message.text}\n{message.fix}".strip() for message in messages)
 
 
-def tell(label, messages: list[Message]) -> None:
-    """Show messages in a label, which is not there where there are none."""
-    label.text = messageText(messages)
-    label.visible = bool(messages)
-
-
 def missingText(
     *, hasVolume: bool, hasModel: bool, card: Card | None, lacking: Sequence[str], hasModality: bool
 ) -> str:
@@ -105,12 +99,9 @@ def datasetText(dataset: SiteDataset | None, problem: Message | None) -> str:
     )
 
 
-def matchingText(matching: Matching, names: Mapping[str, str]) -> str:
-    """What a drawing would add to a dataset.
-
-    Args:
-        names: segment id -> its name in the scene.
-    """
+def matchingText(matching: Matching, segments: Sequence[Segment]) -> str:
+    """What a drawing of these segments would add to a dataset."""
+    names = {segment.segmentId: segment.name for segment in segments}
     lines = [
         structure if names[segmentId] == structure else f"{structure} ({names[segmentId]})"
         for segmentId, structure in matching.structures.items()
@@ -187,6 +178,18 @@ def statusText(result: Result) -> str:
     names = {APPROVED: _("approved"), FLAGGED: _("flagged"), REJECTED: _("rejected")}
     told = names.get(result.status, _("unreviewed"))
     return f"{told}, {result.reviewer}" if result.reviewer else told
+
+
+def queueRow(result: Result) -> tuple[str, str, str]:
+    """A line of the queue."""
+    doubt = "" if result.disagreement is None else f"{result.disagreement:.2f}"
+    return result.name, doubt, statusText(result)
+
+
+def problemRow(problem: Problem) -> tuple[str, str, str]:
+    """A line of the list of a dataset's problems."""
+    kind = _("Error") if problem.isError else _("Warning")
+    return problem.file, f"{kind}: {problem.message.text}", problem.message.fix
 
 
 def resultText(result: Result) -> str:

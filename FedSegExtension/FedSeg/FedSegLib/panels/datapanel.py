@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import qt
 from slicer.i18n import tr as _
 
 from FedSegLib import scene, texts
@@ -14,6 +13,7 @@ from FedSegLib.job import DONE
 from FedSegLib.matching import match
 from FedSegLib.modality import guessModality
 from FedSegLib.panels.inputrows import InputRows
+from FedSegLib.panels.showing import fillTable, prepareTable, tell
 
 INPUT = "datasetInput."
 """Prefix of the parameter node's references to the volumes of the case to be added."""
@@ -28,7 +28,7 @@ class DataPanel:
 
     def __init__(self, ui, host):
         self._ui, self._host = ui, host
-        self._dataset = self._folderProblem = None
+        self._opened = self._dataset = self._folderProblem = None
         self._checking = None
         self._problems = []
         self._rows = InputRows(ui.inputRowsWidget.layout(), INPUT, self.refresh)
@@ -37,12 +37,10 @@ class DataPanel:
         ui.addButton.connect("clicked(bool)", self.onAddButton)
         ui.checkButton.connect("clicked(bool)", self.onCheckButton)
         ui.problemsTable.connect("cellClicked(int,int)", self.onProblemClicked)
-        ui.problemsTable.setHorizontalHeaderLabels([_("File"), _("Problem"), _("What to do")])
-        ui.problemsTable.horizontalHeader().setStretchLastSection(True)
-        ui.problemsTable.verticalHeader().hide()
+        prepareTable(ui.problemsTable, [_("File"), _("Problem"), _("What to do")])
         ui.problemsTable.visible = False
-        texts.tell(ui.addMessageLabel, [])
-        texts.tell(ui.checkMessageLabel, [])
+        tell(ui.addMessageLabel, [])
+        tell(ui.checkMessageLabel, [])
 
     def onDatasetChanged(self, path):
         """The user named a folder."""
@@ -50,8 +48,12 @@ class DataPanel:
         if parameters is not None:
             parameters.datasetFolder = path
             self._ui.problemsTable.visible = False
-            texts.tell(self._ui.checkMessageLabel, [])
+            tell(self._ui.checkMessageLabel, [])
             self.refresh()
+
+    def reload(self):
+        """The folder may have changed since."""
+        self._opened = None
 
     def refresh(self):
         """Show what the parameters and the scene say."""
@@ -60,19 +62,26 @@ class DataPanel:
             return
         if self._ui.datasetLineEdit.currentPath != parameters.datasetFolder:
             self._ui.datasetLineEdit.currentPath = parameters.datasetFolder
-        self._open(parameters.datasetFolder)
+        if self._opened != parameters.datasetFolder:
+            self._open(parameters.datasetFolder)
         known = self._dataset is not None
         if known:
             self._ui.modalitiesLineEdit.text = ", ".join(self._dataset.modalities)
         self._ui.modalitiesLineEdit.enabled = not known
-        self._rows.show(self._modalities(), parameters.parameterNode)
         self._guessVolumes()
         self._ui.datasetLabel.text = texts.datasetText(self._dataset, self._folderProblem)
         self._ui.datasetLabel.visible = bool(parameters.datasetFolder)
-        matching = self._matching()
-        self._ui.matchLabel.text = texts.matchingText(matching, self._segmentNames()) if matching else ""
+        segments = scene.segmentsOf(parameters.segmentation) if parameters.segmentation else None
+        matching = None if segments is None else match(segments, self._structures(segments))
+        self._ui.matchLabel.text = texts.matchingText(matching, segments) if matching else ""
         self._ui.matchLabel.visible = bool(matching)
-        missing = self._missing(matching)
+        missing = texts.addMissingText(
+            hasFolder=bool(parameters.datasetFolder),
+            folderProblem=self._folderProblem,
+            modalities=self._modalities(),
+            volumes=self._rows.volumes(),
+            matching=matching,
+        )
         self._ui.addButton.enabled = not missing
         self._ui.addButton.toolTip = missing or self._ui.addButton.text
         self._ui.addMissingLabel.text = missing
@@ -85,9 +94,10 @@ class DataPanel:
         """Add the case that is loaded."""
         parameters = self._host.parameterNode
         segmentation = parameters.segmentation
+        segments = scene.segmentsOf(segmentation)
         try:
             dataset = self._dataset or beginDataset(
-                Path(parameters.datasetFolder), self._modalities(), scene.segmentsOf(segmentation)
+                Path(parameters.datasetFolder), self._modalities(), segments
             )
             volumes, before = self._rows.volumes(), dataset.numCases
             case = addCase(
@@ -95,13 +105,13 @@ class DataPanel:
                 dataset,
                 [volumes[name] for name in dataset.modalities],
                 segmentation,
-                match(scene.segmentsOf(segmentation), dataset.structures),
+                match(segments, dataset.structures),
                 resample=parameters.resample,
             )
         except DatasetError as error:
-            texts.tell(self._ui.addMessageLabel, [error.message])
+            tell(self._ui.addMessageLabel, [error.message])
         except OSError as error:
-            texts.tell(
+            tell(
                 self._ui.addMessageLabel, [Message(str(error), _("Check the disk's space and your rights."))]
             )
         else:
@@ -111,7 +121,8 @@ class DataPanel:
                 else _("Replaced {case}.")
             )
             told = told.format(case=case.name, number=dataset.numCases)
-            texts.tell(self._ui.addMessageLabel, [Message(told, "")])
+            tell(self._ui.addMessageLabel, [Message(told, "")])
+        self.reload()
         self.refresh()
 
     def sendCorrection(self, volumes, segmentation):
@@ -129,11 +140,11 @@ class DataPanel:
 
     def onCheckButton(self, checked=False):
         """Ask the command what is wrong with the dataset."""
-        texts.tell(self._ui.checkMessageLabel, [])
+        tell(self._ui.checkMessageLabel, [])
         try:
             self._checking = self._host.logic.startCheck(self._dataset.folder)
         except CommandNotFound as error:
-            texts.tell(self._ui.checkMessageLabel, [error.message])
+            tell(self._ui.checkMessageLabel, [error.message])
         else:
             self._host.startTimer()
         self.refresh()
@@ -145,7 +156,7 @@ class DataPanel:
             scene.showFile(path)
         except (OSError, RuntimeError):
             unreadable = _("{file} cannot be opened here.").format(file=path.name)
-            texts.tell(self._ui.checkMessageLabel, [Message(unreadable, self._problems[row].message.fix)])
+            tell(self._ui.checkMessageLabel, [Message(unreadable, self._problems[row].message.fix)])
 
     def poll(self):
         """Listen to what runs; whether anything still does."""
@@ -160,6 +171,7 @@ class DataPanel:
             self._checking = None
 
     def _open(self, folder):
+        self._opened = folder
         self._dataset, self._folderProblem = None, None
         if folder:
             try:
@@ -178,56 +190,28 @@ class DataPanel:
 
     def _guessVolumes(self):
         """Volumes whose name or header speaks for a modality that has none yet, for the user to confirm."""
+        parameterNode, modalities = self._host.parameterNode.parameterNode, self._modalities()
+        self._rows.show(modalities, parameterNode)
         for volume in scene.imageVolumes():
             chosen = self._rows.volumes()
-            modalities = self._modalities()
             name = modalities[0] if len(modalities) == 1 else guessModality(scene.textsOf(volume), modalities)
             if name and name not in chosen and volume not in chosen.values():
-                self._host.parameterNode.parameterNode.SetNodeReferenceID(INPUT + name, volume.GetID())
-        self._rows.show(self._modalities(), self._host.parameterNode.parameterNode)
+                parameterNode.SetNodeReferenceID(INPUT + name, volume.GetID())
+        self._rows.show(modalities, parameterNode)
 
-    def _segmentNames(self):
-        segmentation = self._host.parameterNode.segmentation
-        return {s.segmentId: s.name for s in scene.segmentsOf(segmentation)} if segmentation else {}
-
-    def _matching(self):
-        segmentation = self._host.parameterNode.segmentation
-        if segmentation is None:
-            return None
-        segments = scene.segmentsOf(segmentation)
-        structures = self._dataset.structures if self._dataset else {s.name: s.code for s in segments}
-        return match(segments, structures)
-
-    def _missing(self, matching):
-        return texts.addMissingText(
-            hasFolder=bool(self._host.parameterNode.datasetFolder),
-            folderProblem=self._folderProblem,
-            modalities=self._modalities(),
-            volumes=self._rows.volumes(),
-            matching=matching,
-        )
+    def _structures(self, segments):
+        """Those of the dataset; of one that is only to be begun those that were drawn."""
+        return self._dataset.structures if self._dataset else {s.name: s.code for s in segments}
 
     def _takeCheck(self):
         job, self._checking = self._checking, None
         if job.state == DONE:
             self._problems = job.story.problems
-            self._fillProblems()
-            found = texts.checkText(self._problems)
-            texts.tell(self._ui.checkMessageLabel, [Message(found, "")])
+            table = self._ui.problemsTable
+            table.visible = bool(self._problems)
+            fillTable(table, [texts.problemRow(problem) for problem in self._problems])
+            table.resizeRowsToContents()
+            tell(self._ui.checkMessageLabel, [Message(texts.checkText(self._problems), "")])
         elif job.story.error is not None:
-            texts.tell(self._ui.checkMessageLabel, [job.story.error])
+            tell(self._ui.checkMessageLabel, [job.story.error])
         self.refresh()
-
-    def _fillProblems(self):
-        table = self._ui.problemsTable
-        table.visible = bool(self._problems)
-        table.setRowCount(len(self._problems))
-        for row, problem in enumerate(self._problems):
-            kind = _("Error") if problem.isError else _("Warning")
-            for column, text in enumerate(
-                (problem.file, f"{kind}: {problem.message.text}", problem.message.fix)
-            ):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
-                table.setItem(row, column, item)
-        table.resizeRowsToContents()

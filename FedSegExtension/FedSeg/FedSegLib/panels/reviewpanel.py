@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from FedSegLib import scene, texts
+from FedSegLib.panels.showing import fillTable, prepareTable
 from FedSegLib.review import (
     APPROVED,
     FLAGGED,
@@ -35,9 +36,7 @@ class ReviewPanel:
         self._current = ""
         self._editor = None
         self._observed = {}
-        ui.queueTable.setHorizontalHeaderLabels([_("Result"), _("Disagreement"), _("Status")])
-        ui.queueTable.horizontalHeader().setStretchLastSection(True)
-        ui.queueTable.verticalHeader().hide()
+        prepareTable(ui.queueTable, [_("Result"), _("Disagreement"), _("Status")])
         ui.queueTable.connect("cellClicked(int,int)", self.onRowClicked)
         ui.editorWidget.visible = False
         ui.reviewerLineEdit.text = slicer.util.settingsValue(REVIEWER_SETTING, "")
@@ -54,14 +53,7 @@ class ReviewPanel:
         """Show the scene's results."""
         self._queue = inOrder(scene.results())
         self._observe(self._queue)
-        table = self._ui.queueTable
-        table.setRowCount(len(self._queue))
-        for row, result in enumerate(self._queue):
-            doubt = "" if result.disagreement is None else f"{result.disagreement:.2f}"
-            for column, text in enumerate((result.name, doubt, texts.statusText(result))):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
-                table.setItem(row, column, item)
+        fillTable(self._ui.queueTable, [texts.queueRow(result) for result in self._queue])
         self._ui.reviewCollapsibleButton.visible = bool(self._queue)
         self._showCurrent()
 

@@ -11,6 +11,7 @@ from FedSegLib.gallery import Gallery
 from FedSegLib.job import CANCELLED
 from FedSegLib.modality import guessModality
 from FedSegLib.panels.inputrows import InputRows
+from FedSegLib.panels.showing import fillList, showProgress, tell
 
 INPUT = "segmentInput."
 """Prefix of the parameter node's references to the volumes of a case of several images."""
@@ -39,7 +40,7 @@ class SegmentPanel:
         ui.modalityComboBox.connect("currentIndexChanged(int)", self.onModalityChosen)
         ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         self._showResult(None)
-        texts.tell(ui.messageLabel, [])
+        tell(ui.messageLabel, [])
 
     @property
     def isWaiting(self):
@@ -84,7 +85,7 @@ class SegmentPanel:
             self._showButton()
             return
         self._told = []
-        texts.tell(self._ui.messageLabel, [])
+        tell(self._ui.messageLabel, [])
         self._showResult(None)
         self._waiting = self._cases()
         self._model, self._resample = self._choice().path, self._host.parameterNode.resampleCase
@@ -95,7 +96,7 @@ class SegmentPanel:
         if self._gallery.isAsking:
             message = self._gallery.poll()
             if message is not None:
-                texts.tell(self._ui.messageLabel, [message])
+                tell(self._ui.messageLabel, [message])
             if not self._gallery.isAsking:
                 self.refresh()
         if self._run is not None:
@@ -125,8 +126,7 @@ class SegmentPanel:
         if len(todo) < len(volumes):
             skipped = _("{number} volumes have a result of this model already and were left out.")
             fix = _("Delete the result of a volume to segment it again.")
-            self._told.append(Message(skipped.format(number=len(volumes) - len(todo)), fix))
-            texts.tell(self._ui.messageLabel, self._told)
+            self._tell(Message(skipped.format(number=len(volumes) - len(todo)), fix))
         cases = {volume: self._modalityOf(volume) for volume in todo}
         unknown = [volume.GetName() for volume, modality in cases.items() if not modality]
         if unknown:
@@ -202,7 +202,9 @@ class SegmentPanel:
         self._gallery.open(folder)
         keys = [choice.key for choice in self._gallery.choices]
         chosen = keys.index(parameters.model) if parameters.model in keys else 0
-        _fill(self._ui.modelComboBox, [texts.choiceText(choice) for choice in self._gallery.choices], chosen)
+        fillList(
+            self._ui.modelComboBox, [texts.choiceText(choice) for choice in self._gallery.choices], chosen
+        )
         parameters.model = keys[chosen] if keys else ""
 
     def _showCard(self):
@@ -211,7 +213,7 @@ class SegmentPanel:
         if choice is not None and card is None:
             message = self._gallery.ask(choice)
             if message is not None:
-                texts.tell(self._ui.messageLabel, [message])
+                tell(self._ui.messageLabel, [message])
             if self._gallery.isAsking:
                 self._host.startTimer()
         self._ui.cardLabel.text = texts.cardText(card) if card else ""
@@ -237,7 +239,7 @@ class SegmentPanel:
         if modalities != self._modalities:
             self._modalities = modalities
             chosen = modalities.index(self._modality()) if modalities else 0
-            _fill(self._ui.modalityComboBox, [name or _("Choose") for name in modalities], chosen)
+            fillList(self._ui.modalityComboBox, [name or _("Choose") for name in modalities], chosen)
 
     def _modality(self):
         """What the user told of this volume; else the only thing that it can be, or nothing."""
@@ -272,11 +274,7 @@ class SegmentPanel:
         )
 
     def _showProgress(self):
-        progress = self._run.job.story.progress
-        value = progress.value if progress else 0.0
-        # Until something is known a bar without an end moves.
-        self._ui.progressBar.maximum = 100 if value > 0 else 0
-        self._ui.progressBar.value = round(100 * value)
+        showProgress(self._ui.progressBar, self._run.job.story.progress)
 
     def _showResult(self, result):
         self._ui.resultCollapsibleButton.visible = result is not None
@@ -295,14 +293,4 @@ class SegmentPanel:
     def _tell(self, *messages):
         """Add to what this press of the button has led to."""
         self._told += [message for message in messages if message not in self._told]
-        texts.tell(self._ui.messageLabel, self._told)
-
-
-def _fill(comboBox, names, chosen):
-    """Other lines, without telling that the user chose one."""
-    wasBlocked = comboBox.blockSignals(True)
-    comboBox.clear()
-    comboBox.addItems(names)
-    comboBox.currentIndex = chosen if names else -1
-    comboBox.enabled = len(names) > 1
-    comboBox.blockSignals(wasBlocked)
+        tell(self._ui.messageLabel, self._told)

@@ -7,6 +7,7 @@ from FedSegLib.command import CommandNotFound
 from FedSegLib.events import Message
 from FedSegLib.job import CANCELLED, DONE
 from FedSegLib.panels.curveplot import plot
+from FedSegLib.panels.showing import showProgress, tell
 from FedSegLib.training import diceCurves, modelsOf, trainingFolder
 
 
@@ -22,7 +23,7 @@ class TrainingPanel:
         self._shownRounds = 0
         ui.trainButton.connect("clicked(bool)", self.onTrainButton)
         ui.curveLabel.visible = False
-        texts.tell(ui.trainMessageLabel, [])
+        tell(ui.trainMessageLabel, [])
         self._show()
 
     def showDataset(self, dataset):
@@ -35,13 +36,13 @@ class TrainingPanel:
         if self._job is not None:
             self._job.cancel()
             return
-        texts.tell(self._ui.trainMessageLabel, [])
+        tell(self._ui.trainMessageLabel, [])
         init = self._ui.initLineEdit.currentPath
         try:
             self._out = trainingFolder(self._dataset.folder)
             self._job = self._host.logic.startTraining(self._dataset.folder, self._out, init or None)
         except CommandNotFound as error:
-            texts.tell(self._ui.trainMessageLabel, [error.message])
+            tell(self._ui.trainMessageLabel, [error.message])
         else:
             self._shownRounds = 0
             self._ui.curveLabel.visible = False
@@ -74,9 +75,7 @@ class TrainingPanel:
         self._ui.initLineEdit.enabled = job is None
         if job is None:
             return
-        value = job.story.progress.value if job.story.progress else 0.0
-        self._ui.trainProgressBar.maximum = 100 if value > 0 else 0
-        self._ui.trainProgressBar.value = round(100 * value)
+        showProgress(self._ui.trainProgressBar, job.story.progress)
         self._ui.trainLabel.text = texts.trainingText(job.story)
         if len(job.story.rounds) != self._shownRounds:
             self._shownRounds = len(job.story.rounds)
@@ -94,10 +93,10 @@ class TrainingPanel:
             told = _("Trained: {model}. It is selected in the panel Segment and review.").format(
                 model=model.name
             )
-            texts.tell(self._ui.trainMessageLabel, [Message(told, ""), *job.story.warnings])
+            tell(self._ui.trainMessageLabel, [Message(told, ""), *job.story.warnings])
         elif job.state == CANCELLED:
             told = Message(_("Cancelled."), _("Train again to go on where it stopped."))
-            texts.tell(self._ui.trainMessageLabel, [told])
+            tell(self._ui.trainMessageLabel, [told])
         else:
-            texts.tell(self._ui.trainMessageLabel, [job.story.error])
+            tell(self._ui.trainMessageLabel, [job.story.error])
         self._show()
