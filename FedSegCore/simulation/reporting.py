@@ -123,14 +123,18 @@ def _effort(runs: Sequence[Run]) -> str:
 
 def overlays(run: Run, scores: Sequence[Score]) -> list[Overlay]:
     """The best, median and worst test case of the run's own final models."""
-    mine = [s for s in scores if s.method == run.entry.name and s.seed == run.seed and s.dice == s.dice]
-    wanted = next(
-        (kind for kind in ("personal", "global", "central", "local") if any(s.model == kind for s in mine)),
-        "",
-    )
-    chosen = [s for s in mine if s.model == wanted and s.owner in ("", s.site)]
+    mine = [
+        s
+        for s in scores
+        if s.method == run.entry.name
+        and s.seed == run.seed
+        and s.dice == s.dice
+        and s.owner in ("", s.site)  # at a site that never trains the models of others are scored, too
+    ]
+    kinds = ("personal", "global", "central", "local")
+    wanted = next((kind for kind in kinds if any(s.model == kind for s in mine)), "")
     cases: dict[tuple[str, str], list[float]] = {}
-    for score in chosen:
+    for score in (s for s in mine if s.model == wanted):
         cases.setdefault((score.site, score.case), []).append(score.dice)
     ranked = sorted(cases, key=lambda case: float(np.mean(cases[case])))
     if not ranked:

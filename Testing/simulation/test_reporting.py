@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from FedSegCore.report.inputs import ReportInputs
+from FedSegCore.report.scores import Score
 from FedSegCore.simulation import reporting
 from Testing.command import FEW_STEPS, fedseg, write_study
 
@@ -83,3 +85,24 @@ def test_settings_of_an_augmentation_that_no_row_has_are_not_told(
 ) -> None:
     told = compared[1].study["train"]
     assert told["learning_rate"] and not {"flow_mode", "gin_kernels", "gin_balance"} & set(told)
+
+
+def test_where_only_an_outside_site_is_tested_the_model_of_all_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        reporting, "_overlay", lambda run, title, site, case, *, kind: (title, site, case, kind)
+    )
+    run = SimpleNamespace(entry=SimpleNamespace(name="segviz"), seed=0)
+    told = {"study": "s", "method": "segviz", "seed": 0, "round": 1, "site": "away", "modalities": "MRI",
+            "label": "Liver", "hd95_mm": 1.0, "nsd_1mm": 1.0}  # fmt: skip
+    scores = [
+        Score(**told, model=model, owner=owner, case=case, dice=dice)
+        for model, owner in (("personal", "clinic"), ("global", ""))
+        for case, dice in (("a", 0.5), ("b", 0.7), ("c", 0.9))
+    ]
+    assert reporting.overlays(run, scores) == [  # type: ignore[arg-type]
+        ("Worst case", "away", "a", "global"),
+        ("Median case", "away", "b", "global"),
+        ("Best case", "away", "c", "global"),
+    ]
