@@ -33,7 +33,8 @@ def report(
         scores=scores,
         rounds=[line for run in runs for line in _rounds(run)],
         ledger=[line for run in runs for line in read_lines(run.folder / "ledger.jsonl")],
-        overlays=overlays(runs[-1], scores),
+        # A run of sites' own models alone has none for a site that never trains.
+        overlays=next(filter(None, (overlays(run, scores) for run in reversed(runs))), []),
         cards={
             f"{run.entry.name}, seed {run.seed}: {name}": card
             for run in runs

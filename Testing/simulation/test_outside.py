@@ -60,3 +60,15 @@ def test_ways_that_a_method_has_no_models_for_are_told_and_the_study_goes_on(tmp
     assert any("fedbn is not scored as tent" in message for message in told)
     assert any("segviz is not scored as tent" in message for message in told)
     assert {"global", "tent", "routed"} <= models(tmp_path / "out", "far")
+
+
+def test_cases_of_an_outside_site_are_shown_though_the_last_run_made_models_of_members_alone(
+    tmp_path: Path,
+) -> None:
+    members = [SmallSite("a", test_cases=0), SmallSite("b", "mr", test_cases=0)]
+    head = 'methods = ["fedavg", "local"]'
+    study = write_study(tmp_path, [*members, OUTSIDE], head=head)
+    outcome = fedseg("simulate", study, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Worst case" in page and "No case was kept" not in page
