@@ -54,7 +54,7 @@ def _warn(setting: Setting, console: Console) -> None:
             console.emit(
                 "warning", message=message, fix="Add their labels to dataset.json, or leave them out."
             )
-    for case, site, other in trained_twice(setting.sites):
+    for case, site, other in trained_twice([data.folder for data in setting.sites]):
         message = f'The case "{case}" of site {other} also trains at site {site}.'
         console.emit("warning", message=message, fix="Keep the sites' cases apart with `cases`.")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from FedSegCore.data.case import Case
 from FedSegCore.errors import StudyError
-from FedSegCore.sitedata import SiteData
+from FedSegCore.sitedata import SiteFolder
 
 
-def refuse_leaks(sites: Sequence[SiteData]) -> None:
+def refuse_leaks(sites: Sequence[SiteFolder]) -> None:
     """See that no image that trains or validates anywhere is tested with; several sites may test with one.
 
     Raises:
@@ -18,7 +18,7 @@ def refuse_leaks(sites: Sequence[SiteData]) -> None:
     """
     learnt = {path: (data.site.name, use) for data, use, case in _learnt(sites) for path in _files(case)}
     for data in sites:
-        for case in data.test:
+        for case in data.choice.test:
             for path in _files(case):
                 if path in learnt:
                     site, use = learnt[path]
@@ -29,7 +29,7 @@ def refuse_leaks(sites: Sequence[SiteData]) -> None:
                     )
 
 
-def trained_twice(sites: Sequence[SiteData]) -> list[tuple[str, str, str]]:
+def trained_twice(sites: Sequence[SiteFolder]) -> list[tuple[str, str, str]]:
     """(case, site, other site) for every case whose image trains at two sites."""
     first: dict[Path, str] = {}
     found: dict[tuple[str, str, str], None] = {}
@@ -41,10 +41,10 @@ def trained_twice(sites: Sequence[SiteData]) -> list[tuple[str, str, str]]:
     return list(found)
 
 
-def _learnt(sites: Sequence[SiteData]) -> Iterator[tuple[SiteData, str, Case]]:
+def _learnt(sites: Sequence[SiteFolder]) -> Iterator[tuple[SiteFolder, str, Case]]:
     for data in sites:
-        yield from ((data, "training", case) for case in data.training)
-        yield from ((data, "validation", case) for case in data.validation)
+        yield from ((data, "training", case) for case in data.choice.training)
+        yield from ((data, "validation", case) for case in data.choice.validation)
 
 
 def _files(case: Case) -> list[Path]:

@@ -23,7 +23,10 @@ ARROWS: dict[str, set[str]] = {
     "inference": {"errors", "tables", "tensors", "data", "nets", "learning"},
     "report": {"errors", "files"},
     "study": {"errors", "tables", "idle", "learning", "methods", "nets", "inference"},
-    "setting": {"errors", "study", "sitedata", "sharing", "data", "federation", "inference", "nets"},
+    "sitedata": {"errors", "study", "data", "federation"},
+    "agreement": {"errors", "tables", "study", "data", "federation", "inference", "nets"},
+    "sharing": {"errors", "sitedata", "data"},
+    "setting": {"study", "agreement", "sitedata", "sharing", "data", "federation", "inference", "nets"},
 }
 """The study's modules at the package's top, `simulation` and `verbs` stand above all of these, in this order."""
 

@@ -346,7 +346,7 @@ def test_an_outside_site_changes_neither_inputs_nor_network(
     alone = read_setting(parse_study(raw(site=SITES[:1]), phantoms))
     setting = read_setting(parse_study(raw(site=[SITES[0], outside]), phantoms))
     assert setting.inputs == alone.inputs == (("CT",),)
-    assert setting.modalities_of(setting.with_role("member")) == ("CT",)
+    assert setting.modalities_of(setting.infos("member")) == ("CT",)
     (far,) = setting.with_role("outside")
     assert (far.modalities, far.sources) == (("CT",), (far.dataset.channel_names.index("CT"),))
 

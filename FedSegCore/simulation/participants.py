@@ -14,7 +14,6 @@ from FedSegCore.data.batches import Batches, CachedCase
 from FedSegCore.federation import wire
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.inprocess import InProcess
-from FedSegCore.federation.joining import Joining
 from FedSegCore.federation.ledger import Ledger, read_lines
 from FedSegCore.federation.method import ClientInfo, Site
 from FedSegCore.federation.seeds import generator
@@ -50,16 +49,16 @@ def make_transport(run: Run) -> Transport:
         write_atomic(run.folder / "ledger.jsonl", b"")
         pooled = _client(run, _pooled(run), run.folder / "sites" / "central" / "ledger.jsonl")
         return InProcess({"central": pooled})
-    members = run.setting.with_role("member")
+    members = run.setting.infos("member")
     ledger = Ledger(run.folder / "ledger.jsonl")
     joined = {line["site"] for line in read_lines(ledger.path) if line["kind"] == "join"}
-    for data in members:
-        if data.site.name not in joined:
-            _join(run, data, ledger)
+    for info in members:
+        if info.name not in joined:
+            joining = wire.encode(run.setting.joined[info.name])
+            ledger.record(joining, site=info.name, round_number=0, kind="join")
     if run.workers > 1:
-        infos = [data.info for data in members]
-        return Workers(infos, number=run.workers, job=_job(run), timeout=run.study.round_timeout)
-    return InProcess({data.site.name: member_client(run, data) for data in members})
+        return Workers(members, number=run.workers, job=_job(run), timeout=run.study.round_timeout)
+    return InProcess({data.site.name: member_client(run, data) for data in run.setting.with_role("member")})
 
 
 def member_client(run: Run, data: SiteData) -> Client:
@@ -91,26 +90,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _join(run: Run, data: SiteData, ledger: Ledger) -> None:
-    info, passport = data.info, run.setting.passports.get(data.site.name)
-    told = passport.to_dict() if passport else {}
-    joining = Joining(info.name, info.modalities, info.labels, info.num_cases, told)
-    ledger.record(wire.encode(joining), site=info.name, round_number=0, kind="join")
-
-
 def _member(run: Run, data: SiteData) -> Site:
     name = data.site.name
-    return _site(run, data.info, training=training_of(run), cases=run.cache.training[name],
+    return _site(run, run.setting.info(name), training=training_of(run), cases=run.cache.training[name],
                  validation=run.cache.validation[name], publish=data.site.publish_personal)  # fmt: skip
 
 
 def _pooled(run: Run) -> Site:
     """All members' cases at one place; unannotated structures are masked, or background if the study says so."""
     cache, members = run.cache, run.trained_at
-    cases = [case for data in members for case in cache.training[data.site.name]]
+    cases = [case for info in members for case in cache.training[info.name]]
     if not run.entry.masked:
         cases = [replace(case, annotated=torch.ones_like(case.annotated)) for case in cases]
-    validation = tuple(case for data in members for case in cache.validation[data.site.name])
+    validation = tuple(case for info in members for case in cache.validation[info.name])
     info = ClientInfo("central", run.setting.modalities_of(members), run.setting.labels, len(cases))
     return _site(run, info, training=training_of(run), cases=cases, validation=validation)
 

@@ -19,7 +19,7 @@ def model_header(
 ) -> ModelHeader:  # fmt: skip
     """What a model of this run says of itself."""
     setting = run.setting
-    licences = {data.site.name: data.dataset.licence for data in setting.sites}
+    told = (setting.joined[info.name].licence for info in sites if info.name in setting.joined)
     return ModelHeader(
         study=run.study.name,
         method=run.entry.name,
@@ -32,7 +32,7 @@ def model_header(
         plan=setting.plan,
         network=run.network,
         sites=tuple((info.name, info.num_cases) for info in sites),
-        licences=tuple(dict.fromkeys(licences[i.name] for i in sites if licences.get(i.name))),
+        licences=tuple(dict.fromkeys(filter(None, told))),
         members=tuple(Member(info.name, info.labels) for info in members),
     )
 
@@ -57,31 +57,30 @@ class WrittenModel:
 
 def write_models(run: Run, published: Mapping[str, Published]) -> list[WrittenModel]:
     """Model files: what was published, and each site's own where the method makes one."""
-    members = run.setting.with_role("member")
     # A local model is copied from its site's folder, whether or not the site offered it.
     written = [
         _published(run, name, model)
         for name, model in published.items()
         if model.owner is None or run.entry.own == "personal"
     ]
-    for site in (data.site.name for data in members if not run.entry.pooled):
-        own = run.folder / "sites" / site / "personal.safetensors"
+    for info in run.setting.infos("member") if not run.entry.pooled else ():
+        own = run.folder / "sites" / info.name / "personal.safetensors"
         if own.is_file():
-            written.append(_own_model(run, own, site))
+            written.append(_own_model(run, own, info.name))
     return written
 
 
 def _published(run: Run, name: str, model: Published) -> WrittenModel:
     owner = model.owner
     name = "central" if run.entry.pooled else name
-    everyone = [data.info for data in run.trained_at]
+    everyone = run.trained_at
     # Only those whose private parts a merged model holds have taught it their structures.
     teachers = [owner] if owner else model.members or everyone
     header = model_header(
         run,
         name,
         known=tuple({label for info in teachers for label in info.labels}),
-        owned=owner.modalities if owner else run.setting.modalities_of(run.trained_at),
+        owned=owner.modalities if owner else run.setting.modalities_of(everyone),
         sites=(owner,) if owner else everyone,
         members=model.members,
     )

@@ -22,6 +22,7 @@ from FedSegCore.report.tables import method_title
 from FedSegCore.setting import Setting
 from FedSegCore.simulation.run import Run
 from FedSegCore.simulation.scoring import measure
+from FedSegCore.study import StudySite
 
 
 def report(
@@ -73,19 +74,7 @@ def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str,
         "effort": _effort(runs),
         "labels": list(setting.labels),
         "modalities": [" or ".join(names) for names in setting.inputs],
-        "sites": [
-            {
-                "name": data.site.name,
-                "role": data.site.role,
-                "modalities": list(data.modalities),
-                "labels": list(data.labels),
-                "training": len(data.training),
-                "validation": len(data.validation),
-                "test": len(data.test),
-                "licence": data.dataset.licence,
-            }
-            for data in setting.sites
-        ],
+        "sites": [_site_facts(setting, site) for site in study.sites if site.name in setting.joined],
         "plan": setting.plan.to_dict(),
         "network": _networks(setting, runs),
         "train": {key: value for key, value in asdict(study.train).items() if key not in unused},
@@ -93,6 +82,21 @@ def facts(setting: Setting, runs: Sequence[Run], *, seconds: float) -> dict[str,
         "device": runs[-1].device.type,
         "seconds": seconds,
         "stand_in": study.stand_in or "",
+    }
+
+
+def _site_facts(setting: Setting, site: StudySite) -> dict[str, Any]:
+    """What a site brought; how many cases it validates and tests with is known only where its folder is here."""
+    info = setting.info(site.name)
+    here = next((data for data in setting.sites if data.site.name == site.name), None)
+    return {
+        "name": site.name,
+        "role": site.role,
+        "modalities": list(info.modalities),
+        "labels": list(info.labels),
+        "training": info.num_cases,
+        **({"validation": len(here.validation), "test": len(here.test)} if here else {}),
+        "licence": setting.joined[site.name].licence,
     }
 
 

@@ -11,6 +11,7 @@ import torch
 from FedSegCore.data.batches import CachedCase
 from FedSegCore.data.case import Case
 from FedSegCore.errors import UsageError
+from FedSegCore.federation.method import ClientInfo
 from FedSegCore.inference.modelfile import ModelHeader
 from FedSegCore.learning.train import Training
 from FedSegCore.methods.registry import Named
@@ -62,11 +63,12 @@ class Run:
         return self.entry.settle(self.setting.network(self.entry.norm), kind=self.study.network.kind)
 
     @property
-    def trained_at(self) -> tuple[SiteData, ...]:
+    def trained_at(self) -> tuple[ClientInfo, ...]:
         """The sites whose cases the run learns from, sorted by name."""
         roles = {"server"} if self.entry.at_server else set()
         roles |= set() if self.entry.at_server and self.entry.pooled else {"member"}
-        return tuple(sorted((d for r in roles for d in self.setting.with_role(r)), key=lambda d: d.site.name))
+        infos = (info for role in roles for info in self.setting.infos(role))
+        return tuple(sorted(infos, key=lambda info: info.name))
 
 
 def read_start(path: Path) -> tuple[ModelHeader, Weights]:

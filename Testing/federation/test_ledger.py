@@ -41,15 +41,18 @@ def test_a_line_tells_names_shapes_numbers_size_and_hash_of_the_very_bytes(tmp_p
 
 
 def test_nested_tables_are_told_value_by_value() -> None:
-    joining = Joining("north", ("CT", "MR"), ("Liver",), 3, {"spacing": {"counts": [1, 2]}, "empty": {}})
+    passport = {"spacing": {"counts": [1, 2]}, "empty": {}}
+    joining = Joining("north", ("CT", "MR"), ("Liver",), {"Liver": (1, 3)}, 3, "CC0", passport)
     line = ledger_line(wire.encode(joining), site="north", round_number=0, kind="join")
     assert line["tensors"] == {}
     assert line["scalars"] == {
         "labels": ["Liver"],
+        "licence": "CC0",
         "modalities": ["CT", "MR"],
         "name": "north",
         "num_cases": 3,
         "passport.spacing.counts": [1, 2],
+        "values.Liver": [1, 3],
     }
 
 

@@ -188,7 +188,7 @@ def test_no_pixel_leaves_a_site_raw_or_prepared(run: tuple[Heard, Path], dataset
 
 def test_only_weights_parts_and_pooled_numbers_leave(run: tuple[Heard, Path]) -> None:
     allowed = {
-        "Joining": {"name", "modalities", "labels", "num_cases", "passport"},
+        "Joining": {"name", "modalities", "labels", "values", "num_cases", "licence", "passport"},
         "AveragingUpdate": {"weights", "loss", "dice", "scalars"},
         "Offer": {"personal", "private"},
         "BankCounts": {"good", "poor"},

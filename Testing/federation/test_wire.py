@@ -73,7 +73,7 @@ def test_a_message_comes_back_with_its_facts() -> None:
         AveragingClient(ONE, {"exp_avg/a": torch.zeros(2), "step/a": torch.tensor(3.0)}, ONE, {}, ONE, 0.5),
         Offer(),
         Offer(ONE, ONE),
-        Joining("north", ("CT",), ("Liver",), 3, {"spacing": {"counts": [1, 2]}}),
+        Joining("north", ("CT",), ("Liver",), {"Liver": (1, 3)}, 3, "CC0", {"spacing": {"counts": [1, 2]}}),
     ],
     ids=lambda message: type(message).__name__,
 )
