@@ -121,7 +121,7 @@ class TlsFiles:
 def make_tls(folder: Path, hosts: Sequence[str], *, now: float | None = None) -> TlsFiles:
     """A certificate for these names and addresses, under an authority of the coordinator's own.
 
-    Both are made on first use. The server's certificate is made anew for other hosts, or shortly before its end.
+    Both are made on first use. The server's certificate is made anew for a further host, or shortly before its end.
     The authority, which the invitations carry, stays until shortly before its own end.
 
     Args:
@@ -223,7 +223,7 @@ def _still_serves(
         return False
     return (
         key.public_key() == server.public_key()
-        and certificates.names_of(server) == set(names)
+        and certificates.names_of(server) >= set(names)
         and certificates.was_issued(server, authority)
         and server.not_valid_before_utc <= moment <= server.not_valid_after_utc - _RENEWAL
     )
