@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = _parse(words)
         run: Callable[[argparse.Namespace, Console], int] = importlib.import_module(
-            f"FedSegCore.verbs.{parsed.verb}"
+            f"FedSegCore.verbs.{parsed.verb.replace('-', '_')}"
         ).run
         return run(parsed, console)
     except FedSegError as error:
@@ -89,7 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fedseg", description="Federated, personalised segmentation of medical images.",
                      epilog=DISCLAIMER)  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
-    for add in (_demo, _simulate, _check, _train, _segment, _evaluate, _info):
+    for add in (_demo, _simulate, _check, _train, _segment, _evaluate, _info, _test_connection):
         add(verbs)
     return parser
 
@@ -198,7 +198,14 @@ def _info(verbs: _Verbs) -> None:
     info.add_argument("file", type=Path, nargs="?", metavar="FILE")
 
 
-VERBS = ("demo", "simulate", "check", "train", "segment", "evaluate", "info")
+def _test_connection(verbs: _Verbs) -> None:
+    test = _verb(
+        verbs, "test-connection", "test the way to a study, hop after hop, and name the one that fails"
+    )
+    test.add_argument("file", type=Path, metavar="FILE", help="the invitation")
+
+
+VERBS = ("demo", "simulate", "check", "train", "segment", "evaluate", "info", "test-connection")
 
 
 def _verb(verbs: _Verbs, name: str, text: str) -> argparse.ArgumentParser:

@@ -48,7 +48,7 @@ def test_each_verb_has_help_with_json_and_a_module_of_its_name(verb: str) -> Non
     outcome = fedseg(verb, "--help")
     assert outcome.code == 0
     assert "--json" in outcome.out and f"fedseg {verb}" in outcome.out
-    assert (Path(cli.__file__).parent / "verbs" / f"{verb}.py").is_file()
+    assert (Path(cli.__file__).parent / "verbs" / f"{verb.replace('-', '_')}.py").is_file()
 
 
 def test_help_answers_without_torch() -> None:

@@ -118,6 +118,10 @@ class HubClient:
         """Take no part from the next round on."""
         self._ask("POST", "leave", _nothing)
 
+    def received(self) -> None:
+        """Say that this site has its models: a hub that has heard it of all need not wait for longer."""
+        self._ask("POST", "received", _nothing)
+
     def models(self) -> list[HubModel]:
         """The models that have been published for this site."""
         return self._ask("GET", "models", lambda told: answers.parse_models(told, self.address))

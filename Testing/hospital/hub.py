@@ -128,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.cut is not None:
             self.close_connection = True
 
-    do_GET = do_POST = _answer
+    do_GET = do_POST = _answer  # noqa: N815 - http.server looks for these names
 
 
 @contextlib.contextmanager
@@ -148,8 +148,10 @@ class ConnectProxy(ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, refusal: str = "") -> None:
+    def __init__(self, refusal: str = "", context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Tunnel)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.refusal = refusal
         self.heads: list[str] = []
 
@@ -190,9 +192,9 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def proxying(refusal: str = "") -> Iterator[ConnectProxy]:
-    """A running proxy."""
-    proxy = ConnectProxy(refusal)
+def proxying(refusal: str = "", context: ssl.SSLContext | None = None) -> Iterator[ConnectProxy]:
+    """A running proxy, spoken to over TLS where there is a context."""
+    proxy = ConnectProxy(refusal, context)
     with _running(proxy):
         yield proxy
 

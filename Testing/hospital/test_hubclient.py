@@ -56,14 +56,17 @@ def test_enrolment_trades_the_token_for_the_credential_of_all_later_requests(
     assert hub.asked[1].headers["authorization"] == f"Bearer {CREDENTIAL}"
 
 
-def test_joining_attaching_and_leaving_are_posts_that_bring_nothing_back(hub: Hub, connect: Connect) -> None:
-    for name in ("join", "attach", "leave"):
+def test_joining_attaching_receiving_and_leaving_are_posts_that_bring_nothing_back(
+    hub: Hub, connect: Connect
+) -> None:
+    for name in ("join", "attach", "received", "leave"):
         hub.on(f"/hub/{name}", said({}))
     client = connect()
     client.join(b"\0joining")
     client.attach()
+    client.received()
     client.leave()
-    assert hub.paths() == ["POST /hub/join", "POST /hub/attach", "POST /hub/leave"]
+    assert hub.paths() == [f"POST /hub/{name}" for name in ("join", "attach", "received", "leave")]
     assert hub.asked[0].body == b"\0joining"
 
 
@@ -222,9 +225,13 @@ def test_no_environment_makes_a_client_trust_another_authority(
     bundle.write_text(stranger.pem)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, str(bundle))
-    with serving(stranger.server()) as hub, HubClient(hub.address, authority.pem) as client:
-        with pytest.raises(HubUntrusted):
-            client.descriptor()
+    inspecting = stranger.server()
+    with (
+        serving(inspecting) as hub,
+        HubClient(hub.address, authority.pem) as client,
+        pytest.raises(HubUntrusted),
+    ):
+        client.descriptor()
 
 
 def test_public_authorities_are_not_trusted_beside_the_invitations(hub: Hub, connect: Connect) -> None:
@@ -236,9 +243,13 @@ def test_public_authorities_are_not_trusted_beside_the_invitations(hub: Hub, con
 
 
 def test_a_certificate_for_another_host_is_refused(authority: Authority) -> None:
-    with serving(authority.server("hub.example")) as hub, HubClient(hub.address, authority.pem) as client:
-        with pytest.raises(HubUntrusted):
-            client.descriptor()
+    foreign = authority.server("hub.example")
+    with (
+        serving(foreign) as hub,
+        HubClient(hub.address, authority.pem) as client,
+        pytest.raises(HubUntrusted),
+    ):
+        client.descriptor()
 
 
 def test_an_empty_authority_stands_for_the_systems(
