@@ -51,16 +51,16 @@ class Agreement:
         """
         try:
             return _read(raw)
-        except (FedSegError, KeyError) as error:
+        except FedSegError as error:
             raise ModelFileError(
-                f"The coordinator's agreement cannot be used: {error}",
+                f"The study's agreement cannot be used: {error.message}",
                 "Use the same FedSeg version at both ends.",
             ) from None
 
 
 def _read(raw: object) -> Agreement:
-    known = {one.name: one.type for one in fields(Agreement)}
-    if not isinstance(raw, Mapping) or raw.keys() != known.keys():
+    known = [one.name for one in fields(Agreement)]
+    if not isinstance(raw, Mapping) or raw.keys() != set(known):
         raise StudyError(f"its keys are not {', '.join(known)}.")
     labels = coerce(raw["labels"], tuple[str, ...], "`labels`")
     values = coerce(raw["values"], Mapping[str, int], "`values`")
@@ -94,12 +94,14 @@ def agree(study: Study, joinings: Mapping[str, Joining], *, like: ModelHeader | 
 
     Raises:
         StudyError: nobody trains, labels or modalities that no site has, a patch that does not fit the network.
-        DataError: a passport that is none or describes no case; names the site.
+        DataError: a site told what no dataset has, or no passport where the plan needs one.
     """
     told = {site.name: joinings[site.name] for site in study.sites if site.name in joinings}
     members = [site.name for site in study.sites if site.name in told and site.role != "outside"]
     if not members:
         raise StudyError("No site that trains has joined.", "Wait for one, or invite one.")
+    for name, joining in told.items():
+        _refuse_odd(name, joining, trains=name in members)
     labels = like.label_names if like else _study_labels(study, told.values())
     own = {name: _label_set(joining, labels) for name, joining in told.items()}
     overlapping = any(own[name].overlapping([[label] for label in own[name].names]) for name in members)
@@ -113,10 +115,9 @@ def agree(study: Study, joinings: Mapping[str, Joining], *, like: ModelHeader | 
             like.network.depth,
         )
     else:
+        labels_told = [name for joining in told.values() for name in joining.values]
         modalities = [name for joining in told.values() for name in joining.modalities]
-        refuse_unknown(
-            study, labels=[name for one in own.values() for name in one.names], modalities=modalities
-        )
+        refuse_unknown(study, labels=labels_told, modalities=modalities)
         inputs = _inputs([told[name].modalities for name in members])
         plan, depth = _plan(study, [told[name] for name in members])
         values = label_values(list(own.values()), labels)
@@ -149,6 +150,16 @@ def network_of(table: NetworkTable, agreed: Agreement, *, norm: Norm) -> Network
     """The study's network, of one encoder; channels that it does not give follow from the plan's depth."""
     channels = table.channels or default_channels(dims=agreed.plan.dims, depth=agreed.depth)
     return Network(channels=channels, norm=table.norm or norm)
+
+
+def _refuse_odd(name: str, joining: Joining, *, trains: bool) -> None:
+    """A message may be well-formed and still say what no dataset can."""
+    numbers = [number for values in joining.values.values() for number in values]
+    if not joining.modalities or (trains and joining.num_cases < 1) or min(numbers, default=1) < 1:
+        raise DataError(
+            f"Site {name} joined without a modality or a case to train with, or with a label value below 1.",
+            "Let it correct its dataset and join again.",
+        )
 
 
 def _study_labels(study: Study, joinings: Iterable[Joining]) -> tuple[str, ...]:
