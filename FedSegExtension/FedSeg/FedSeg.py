@@ -10,14 +10,18 @@ from FedSegLib.command import (
     COMMAND_SETTING,
     CommandNotFound,
     checkWords,
+    connectionWords,
     infoWords,
+    joinWords,
     packagesFolder,
+    siteWords,
     slicersCommand,
     trainWords,
 )
 from FedSegLib.installing import installer
 from FedSegLib.job import DONE, Job
 from FedSegLib.panels.datapanel import DataPanel
+from FedSegLib.panels.federationpanel import FederationPanel
 from FedSegLib.panels.reviewpanel import ReviewPanel
 from FedSegLib.panels.segmentpanel import SegmentPanel
 from FedSegLib.panels.setuppanel import SetupPanel
@@ -38,6 +42,7 @@ from slicer.util import VTKObservationMixin
 __all__ = ["FedSeg", "FedSegLogic", "FedSegParameterNode", "FedSegTest", "FedSegWidget"]
 
 POLL_MS = 100
+DATA_TAB, SEGMENT_TAB = 1, 2
 
 
 class FedSeg(ScriptedLoadableModule):
@@ -105,7 +110,11 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/FedSeg.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
-        for name, title in (("Data", _("My data and training")), ("Segment", _("Segment and review"))):
+        for name, title in (
+            ("Federation", _("Federation")),
+            ("Data", _("My data and training")),
+            ("Segment", _("Segment and review")),
+        ):
             page = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
             self.ui.tabWidget.addTab(page, title)
             vars(self.ui).update(vars(slicer.util.childWidgetVariables(page)))
@@ -121,8 +130,9 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._review = ReviewPanel(self.ui, self)
         self._data = DataPanel(self.ui, self)
         self._training = TrainingPanel(self.ui, self)
+        self._federation = FederationPanel(self.ui, self)
         self._setup = SetupPanel(self.ui, self)
-        self._panels = [self._segmenting, self._data, self._training, self._setup]
+        self._panels = [self._federation, self._segmenting, self._data, self._training, self._setup]
         self.ui.commandLineEdit.connect("currentPathChanged(QString)", self.onCommandChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         for event in (
@@ -133,7 +143,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ):
             self.addObserver(slicer.mrmlScene, event, self.onSceneChanged)
         self.initializeParameterNode()
-        self.ui.tabWidget.currentIndex = 1
+        self.ui.tabWidget.currentIndex = SEGMENT_TAB
         self._setup.check()
 
     def cleanup(self):
@@ -199,6 +209,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._isShowing = True
             try:
                 self._segmenting.refresh()
+                self._federation.refresh()
                 self._data.refresh()
                 self._review.refresh()
             finally:
@@ -224,9 +235,11 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def showDataset(self, dataset):
         """The dataset that can be trained on, or None."""
         self._training.showDataset(dataset)
+        self._federation.showDataset(dataset)
 
     def useModels(self, folder, name):
-        """Select a model that was trained here."""
+        """Select a model that was trained here, or has come from a federation; the list may not know it yet."""
+        self._segmenting.reload()
         parameterNode = self.parameterNode or self.logic.getParameterNode()
         parameterNode.model = name
         parameterNode.modelFolder = str(folder)
@@ -240,7 +253,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def sendCorrection(self, volumes, segmentation):
         """Take a reviewed case to the panel that adds cases."""
-        self.ui.tabWidget.currentIndex = 0
+        self.ui.tabWidget.currentIndex = DATA_TAB
         self._data.sendCorrection(volumes, segmentation)
 
     def _abandon(self):
@@ -300,6 +313,24 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
         :param init: the published model to start from; None: from scratch.
         """
         return self._start(trainWords(dataset, out, init, resume=True))
+
+    def startConnectionTest(self, invitation):
+        """Begin to try the way to the coordinator of an invitation."""
+        return self._start(connectionWords(invitation))
+
+    def startJoining(self, invitation, data, folder, publishes=False, accepts=False):
+        """Begin to take part in a study, until it ends.
+
+        :param data: the site's dataset.
+        :param folder: receives what the site keeps; a study that was joined there is gone on with.
+        :param publishes: the site's own model may be published.
+        :param accepts: a person has agreed to what leaves and has the approvals; else an earlier agreement holds.
+        """
+        return self._start(joinWords(invitation, data, folder, publishes=publishes, accepts=accepts))
+
+    def startSiteVerb(self, verb, folder):
+        """Begin to `pause`, `resume` or `leave` a study that was joined, or to ask for its `status`."""
+        return self._start(siteWords(verb, folder))
 
     def canInstall(self):
         """Whether the command is Slicer's Python, to which FedSeg's folder and the PyTorch extension belong."""

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import fake_federation
+
 HERE = Path(__file__).parent
 INSTALLED = {"kind": "installation", "python": "3.12.1", "lacking": [], "device": "cpu (2 threads)"}
 SEGMENTS = [
@@ -23,6 +25,9 @@ def main(words):
     asked = os.environ.get("FAKE_FEDSEG_WORDS")
     if asked:
         Path(asked).write_text(json.dumps(words))
+    code = fake_federation.run(words, how)
+    if code is not None:
+        return code
     if words == ["info", "--json"]:
         print(json.dumps({"event": "result", "summary": INSTALLED}))
     elif words[0] == "info":

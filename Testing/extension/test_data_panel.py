@@ -52,7 +52,7 @@ def draw(app: App, volume: Any, **voxels: tuple[int, int, int]) -> Any:
 def panel(app: App, tmp_path: Path) -> Any:
     """The panel with an empty dataset folder."""
     widget = app.open()
-    widget.ui.tabWidget.currentIndex = 0
+    widget.ui.tabWidget.currentIndex = app.module.DATA_TAB
     widget.ui.datasetLineEdit.currentPath = str(tmp_path / "mine")
     return widget
 

@@ -123,7 +123,10 @@ def test_a_correction_is_taken_to_the_dataset_with_its_image(app: App, reviewed:
     reviewed.ui.approveButton.click()
     reviewed.ui.queueTable.cellClicked.emit(1, 0)
     reviewed.ui.sendButton.click()
-    assert reviewed.ui.tabWidget.currentIndex == 0 and reviewed.parameterNode.segmentation is node
+    assert (
+        reviewed.ui.tabWidget.currentIndex == app.module.DATA_TAB
+        and reviewed.parameterNode.segmentation is node
+    )
     assert reviewed.ui.modalitiesLineEdit.text == "MR" and reviewed.ui.addButton.enabled
     reviewed.ui.addButton.click()
     assert reviewed.ui.addMessageLabel.text == "Added as case_001. Cases now: 1"

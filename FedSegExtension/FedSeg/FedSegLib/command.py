@@ -171,3 +171,27 @@ def trainWords(dataset: Path, out: Path, init: Path | None = None, *, resume: bo
     words = ["train", "--json", str(dataset), "--out", str(out)]
     words += [] if init is None else ["--init", str(init)]
     return [*words, "--resume"] if resume else words
+
+
+def connectionWords(invitation: Path) -> list[str]:
+    """`fedseg test-connection` to the coordinator of an invitation."""
+    return ["test-connection", "--json", str(invitation)]
+
+
+def joinWords(invitation: Path, data: Path, folder: Path, *, publishes: bool, accepts: bool) -> list[str]:
+    """`fedseg join`, anew or again.
+
+    Args:
+        data: the site's dataset.
+        folder: receives what the site keeps: its keys, consent, ledger and models.
+        publishes: the site's own model may be published.
+        accepts: the user has agreed to what leaves; else it is joined only if the agreement in `folder` holds.
+    """
+    words = ["join", "--json", str(invitation), "--data", str(data), "--site-dir", str(folder)]
+    words += ["--publish-personal"] if publishes else []
+    return [*words, "--accept"] if accepts else words
+
+
+def siteWords(verb: str, folder: Path) -> list[str]:
+    """`fedseg pause`, `resume`, `leave` or `status` of the site that keeps its files in a folder."""
+    return [verb, "--json", *([] if verb == "status" else ["--site-dir"]), str(folder)]

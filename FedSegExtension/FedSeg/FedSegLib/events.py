@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from FedSegLib.ledger import Sent, readSent
 
 _KEPT_LINES = 200
 
@@ -70,11 +73,34 @@ class Round:
     dice: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Consent:
+    """What a site agreed to as it joined, one sentence each."""
+
+    leaves: tuple[str, ...]
+    neverLeaves: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that has come.
+
+    Args:
+        card: its facts, see `cards.readCard`; empty where nobody told them.
+    """
+
+    path: Path
+    name: str
+    card: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Story:
     """All that one run of the command has told so far.
 
     Args:
+        steps: what `progress` said in the command's own words, its last lines.
+        states: site -> what it is doing.
         result: the fields of the result event; None before it, and for ever where the run failed.
         foreign: the last lines that are no events: what a library printed, a line that was cut off.
     """
@@ -83,6 +109,11 @@ class Story:
     warnings: list[Message] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
+    steps: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
+    consent: Consent | None = None
+    states: dict[str, str] = field(default_factory=dict)
+    sent: list[Sent] = field(default_factory=list)
+    models: list[Model] = field(default_factory=list)
     result: dict[str, Any] | None = None
     error: Message | None = None
     foreign: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
@@ -115,6 +146,7 @@ def _takeProgress(story: Story, event: dict[str, Any]) -> None:
     left = event.get("eta_s")
     value = min(max(float(event["value"]), 0.0), 1.0)
     story.progress = Progress(str(event["stage"]), value, None if left is None else float(left))
+    story.steps.append(str(event.get("message") or ""))
 
 
 def _takeWarning(story: Story, event: dict[str, Any]) -> None:
@@ -131,6 +163,23 @@ def _takeRound(story: Story, event: dict[str, Any]) -> None:
     story.rounds.append(
         Round(int(event["number"]), int(event["total"]), None if loss is None else float(loss), dice)
     )
+
+
+def _takeConsent(story: Story, event: dict[str, Any]) -> None:
+    leaves, neverLeaves = (tuple(map(str, event[name])) for name in ("leaves", "never_leaves"))
+    story.consent = Consent(leaves, neverLeaves)
+
+
+def _takeState(story: Story, event: dict[str, Any]) -> None:
+    story.states[str(event["site"])] = str(event["state"])
+
+
+def _takeSent(story: Story, event: dict[str, Any]) -> None:
+    story.sent.append(readSent(event))
+
+
+def _takeModel(story: Story, event: dict[str, Any]) -> None:
+    story.models.append(Model(Path(event["path"]), str(event["name"]), dict(event["card"])))
 
 
 def _takeError(story: Story, event: dict[str, Any]) -> None:
@@ -156,6 +205,10 @@ _TAKERS = {
     "warning": _takeWarning,
     "problem": _takeProblem,
     "round": _takeRound,
+    "consent": _takeConsent,
+    "site_state": _takeState,
+    "ledger": _takeSent,
+    "model": _takeModel,
     "error": _takeError,
     "result": _takeResult,
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from FedSegLib.cards import MIXTURE, Card, Choice
 from FedSegLib.dataset import SiteDataset
-from FedSegLib.events import Message, Problem, Story
+from FedSegLib.events import Message, Problem, Progress, Round, Story
 from FedSegLib.matching import Matching, Segment
 from FedSegLib.review import APPROVED, FLAGGED, REJECTED, Result
 from FedSegLib.segmenting import Mixture
@@ -155,22 +155,34 @@ def checkText(problems: Sequence[Problem]) -> str:
 
 def trainingText(story: Story) -> str:
     """How far a training is, and how well it does."""
-    lines = []
-    if story.rounds:
-        last = story.rounds[-1]
-        lines.append(_("Round {number} of {total}").format(number=last.number, total=last.total))
-        measured = next((told.dice for told in reversed(story.rounds) if told.dice), {})
-        lines += [_("Dice of {label}: {dice}").format(label=k, dice=f"{v:.2f}") for k, v in measured.items()]
-    else:
-        lines.append(_("Reading the cases..."))
-    if story.progress and story.progress.secondsLeft is not None:
-        minutes = story.progress.secondsLeft / 60
-        lines.append(
-            _("About {minutes} minutes left").format(minutes=round(minutes))
-            if minutes >= 1.5
-            else _("About a minute left")
-        )
-    return "\n".join(lines)
+    lines = roundLines(story.rounds) or [_("Reading the cases...")]
+    left = timeLeftText(story.progress)
+    return "\n".join([*lines, left] if left else lines)
+
+
+def roundLines(rounds: Sequence[Round]) -> list[str]:
+    """The last round, and the last Dice that was measured; none before the first."""
+    if not rounds:
+        return []
+    measured = next((told.dice for told in reversed(rounds) if told.dice), {})
+    return [
+        _("Round {number} of {total}").format(number=rounds[-1].number, total=rounds[-1].total),
+        *(_("Dice of {label}: {dice}").format(label=k, dice=f"{v:.2f}") for k, v in measured.items()),
+    ]
+
+
+def timeLeftText(progress: Progress | None) -> str:
+    """How long it will take; empty where nobody knows."""
+    if progress is None or progress.secondsLeft is None:
+        return ""
+    minutes = progress.secondsLeft / 60
+    if minutes >= 100:
+        return _("About {hours} hours left").format(hours=round(minutes / 60))
+    return (
+        _("About {minutes} minutes left").format(minutes=round(minutes))
+        if minutes >= 1.5
+        else _("About a minute left")
+    )
 
 
 def statusText(result: Result) -> str:

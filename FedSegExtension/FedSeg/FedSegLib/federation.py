@@ -1,0 +1,169 @@
+"""Taking part in a federation: the invitation, the folder that a site keeps, and the study that goes on next time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from FedSegLib.events import Model, Round
+
+LEFT, PAUSED = "left", "paused"
+"""States of a site that the panel acts upon."""
+GLOBAL = "global"
+
+_SITE_FILE = "site.json"
+"""What `fedseg join` writes first into a site's folder."""
+_INVITATION_COPY = "invitation.fedseg"
+_LONGEST_NAME = 40
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What an invitation says of itself and of the study.
+
+    Args:
+        site: the name that the study knows this hospital by.
+        expires: seconds since 1970; None where it never does.
+        leaves, neverLeaves: what leaves this computer and what never does, a sentence each.
+        asksPersonal: the coordinator would like to publish this site's own model.
+    """
+
+    site: str
+    study: str
+    coordinator: str
+    address: str
+    methods: tuple[str, ...]
+    labels: tuple[str, ...]
+    modalities: tuple[str, ...]
+    rounds: int
+    expires: float | None
+    leaves: tuple[str, ...]
+    neverLeaves: tuple[str, ...]
+    asksPersonal: bool
+
+
+def readInvitation(facts: Mapping[str, Any]) -> Invitation:
+    """An invitation, from what `fedseg info` tells of its file.
+
+    Raises:
+        ValueError: the file is something else, or does not say what leaves.
+    """
+    try:
+        if facts["kind"] != "invitation" or not facts["leaves"]:
+            raise ValueError("no invitation that says what leaves")
+        expires = facts.get("expires")
+        return Invitation(
+            site=_line(facts["site"]),
+            study=_line(facts["study"]),
+            coordinator=_line(facts["coordinator"]),
+            address=_line(facts["address"]),
+            methods=_lines(facts["methods"]),
+            labels=_lines(facts["labels"]),
+            modalities=_lines(facts["modalities"]),
+            rounds=int(facts["rounds"]),
+            expires=None if expires is None else float(expires),
+            leaves=_lines(facts["leaves"]),
+            neverLeaves=_lines(facts["never_leaves"]),
+            asksPersonal=bool(facts.get("publish_personal_asked", False)),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no invitation: {error!r}") from None
+
+
+def _line(text: Any) -> str:
+    """A name from a file of others stays in its line, and cannot pose as a line of the panel's."""
+    return " ".join(str(text).split())
+
+
+def _lines(texts: Sequence[Any]) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        raise TypeError("a list of texts was expected")
+    return tuple(map(_line, texts))
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A study that this computer takes part in, as the application's settings remember it. It holds no secret: those
+    stay in the site's folder.
+
+    Args:
+        folder: what the site keeps.
+        data: its dataset.
+        publishes: its own model may be published.
+    """
+
+    study: str
+    site: str
+    folder: Path
+    data: Path
+    publishes: bool
+
+    @property
+    def invitation(self) -> Path:
+        """The copy of the invitation that the site keeps."""
+        return self.folder / _INVITATION_COPY
+
+    @property
+    def ledger(self) -> Path:
+        """Everything that was sent."""
+        return self.folder / "ledger.jsonl"
+
+    @property
+    def hasBegun(self) -> bool:
+        """Whether the site's folder is there, so that the study can be gone on with."""
+        return (self.folder / _SITE_FILE).is_file()
+
+    def models(self) -> list[Model]:
+        """The models that have come in earlier days."""
+        return [Model(path, path.stem) for path in sorted((self.folder / "models").rglob("*.safetensors"))]
+
+    def text(self) -> str:
+        """For the settings."""
+        return json.dumps(
+            {name: value if name == "publishes" else str(value) for name, value in asdict(self).items()}
+        )
+
+
+def readMembership(text: str) -> Membership | None:
+    """What `Membership.text` made; None of anything else."""
+    try:
+        told = json.loads(text)
+        return Membership(
+            study=str(told["study"]),
+            site=str(told["site"]),
+            folder=Path(told["folder"]),
+            data=Path(told["data"]),
+            publishes=told["publishes"] is True,
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def siteFolder(file: Path, invitation: Invitation, data: Path) -> Path:
+    """Where a site keeps its files of a study: beside its dataset, or where the invitation's copy already lies."""
+    if file.name == _INVITATION_COPY and (file.parent / _SITE_FILE).is_file():
+        return file.parent
+    names = (
+        re.sub(r"[^\w-]+", "-", name)[:_LONGEST_NAME].strip("-_")
+        for name in (invitation.study, invitation.site)
+    )
+    return data.parent / f"{data.name}-federation" / "-".join(filter(None, ("fedseg", *names)))
+
+
+def presentRounds(rounds: Sequence[Round]) -> list[Round]:
+    """The rounds of the run that goes on now: a study of several methods counts anew for each, and one that was
+    interrupted may repeat its last."""
+    kept: list[Round] = []
+    for told in rounds:
+        kept = [*(before for before in kept if before.number < told.number), told]
+    return kept
+
+
+def chosenModel(models: Sequence[Model]) -> Model | None:
+    """The model to begin with: the last global one, else the last."""
+    shared = [model for model in models if model.name == GLOBAL]
+    return next(reversed(shared or list(models)), None)
