@@ -115,7 +115,10 @@ class _Way:
                 else f"Ask IT whether outside names are resolved here, and whether {host} goes through a proxy that "
                 "HTTPS_PROXY has to name; compare the address with the coordinator's.",
             )
-        return Hop("DNS", "ok", f"{whose} is {', '.join(found[:3])}.")
+        known = (
+            f"{whose} is {', '.join(found[:3])}." if found != [host] else f"{host} is an address, not a name."
+        )
+        return Hop("DNS", "ok", known)
 
     def line(self) -> Hop:
         """Whether the hub's port can be reached."""
