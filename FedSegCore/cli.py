@@ -72,6 +72,8 @@ _GOING_ON = {
     "simulate": "What was finished is on disk; simulate goes on with --resume.",
     "train": "What was finished is on disk; train goes on with --resume.",
     "segment": "What was finished is on disk; segment goes on with --resume.",
+    "serve": "What was finished is on disk; the same command goes on, and the sites wait for it.",
+    "join": "What was finished is on disk; the same command goes on. The study goes on without this site meanwhile.",
     "demo": "What was finished is on disk; `fedseg simulate DIR/hospitals/study.toml --out DIR --resume` goes on.",
 }
 """What can be done after Ctrl-C, where it is not to begin again."""
@@ -89,7 +91,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fedseg", description="Federated, personalised segmentation of medical images.",
                      epilog=DISCLAIMER)  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
-    for add in (_demo, _simulate, _check, _train, _segment, _evaluate, _info, _test_connection):
+    for add in (
+        _demo, _simulate, _check, _train, _segment, _evaluate, _info,
+        _serve, _invite, _join, _test_connection, _pausing, _status,
+    ):  # fmt: skip
         add(verbs)
     return parser
 
@@ -205,7 +210,66 @@ def _test_connection(verbs: _Verbs) -> None:
     test.add_argument("file", type=Path, metavar="FILE", help="the invitation")
 
 
-VERBS = ("demo", "simulate", "check", "train", "segment", "evaluate", "info", "test-connection")
+def _serve(verbs: _Verbs) -> None:
+    serve = _verb(verbs, "serve", "lead a study across hospitals, from one port")
+    serve.add_argument("study", type=Path, metavar="STUDY.toml")
+    serve.add_argument("--out", type=Path, required=True, metavar="DIR")
+    serve.add_argument(
+        "--host", default="0.0.0.0", metavar="H", help="what is listened on; default: everywhere"
+    )
+    serve.add_argument("--port", type=int, default=8443, metavar="P")
+    serve.add_argument("--address", default="", metavar="PUBLIC_HOST:PORT", help="how the sites reach it")
+    serve.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="PEM, the whole chain; default: made for you"
+    )
+    serve.add_argument("--tls-key", type=Path, metavar="FILE")
+    serve.add_argument("--keep", action="store_true", help="stay up after the last round")
+    serve.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def _invite(verbs: _Verbs) -> None:
+    invite = _verb(verbs, "invite", "write a site's invitation to the study that is served from a folder")
+    invite.add_argument("site", metavar="SITE")
+    invite.add_argument("--from", type=Path, required=True, dest="served", metavar="DIR")
+    invite.add_argument("-o", "--out", type=Path, required=True, metavar="FILE")
+    invite.add_argument(
+        "--days", type=float, default=14.0, metavar="N", help="how long it can be used; default: 14"
+    )
+
+
+def _join(verbs: _Verbs) -> None:
+    join = _verb(verbs, "join", "take part in a study with this hospital's dataset")
+    join.add_argument("invitation", type=Path, metavar="FILE")
+    join.add_argument("--data", type=Path, required=True, metavar="DATASET_DIR")
+    join.add_argument(
+        "--site-dir", type=Path, metavar="DIR", help="the site's own folder; default: fedseg-SITE"
+    )
+    join.add_argument(
+        "--publish-personal", action="store_true", help="let others use this site's personal model"
+    )
+    join.add_argument("--accept", action="store_true", help="agree to what leaves without being asked")
+    join.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def _pausing(verbs: _Verbs) -> None:
+    for name, text in (
+        ("pause", "take no part from the next round on, until `resume`"),
+        ("resume", "take part again from the next round on"),
+        ("leave", "leave a study for good; models that were made stay"),
+    ):
+        verb = _verb(verbs, name, text)
+        verb.add_argument("--site-dir", type=Path, required=True, metavar="DIR")
+
+
+def _status(verbs: _Verbs) -> None:
+    status = _verb(verbs, "status", "how a study goes that is served from, or joined with, a folder")
+    status.add_argument("folder", type=Path, metavar="DIR")
+
+
+VERBS = (
+    "demo", "simulate", "check", "train", "segment", "evaluate", "info",
+    "serve", "invite", "join", "test-connection", "pause", "resume", "leave", "status",
+)  # fmt: skip
 
 
 def _verb(verbs: _Verbs, name: str, text: str) -> argparse.ArgumentParser:

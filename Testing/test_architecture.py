@@ -29,7 +29,8 @@ ARROWS: dict[str, set[str]] = {
     "sharing": {"errors", "sitedata", "data"},
     "setting": {"study", "agreement", "sitedata", "sharing", "data", "federation", "inference", "nets"},
 }
-"""The study's modules at the package's top, `simulation` and `verbs` stand above all of these, in this order."""
+"""The study's modules at the package's top, `simulation` and `verbs` stand above all of these, in this order; the two ends
+of a federation across hospitals, `coordinator` and `hospital`, above `simulation`."""
 
 
 def modules() -> list[Path]:
@@ -78,3 +79,16 @@ def test_methods_do_not_import_each_other_but_for_the_averaging_base() -> None:
 
 def test_every_layer_exists() -> None:
     assert {layer_of(path) for path in modules()} >= set(ARROWS)
+
+
+def test_only_one_file_knows_flower() -> None:
+    knowing = {
+        path.name for path in modules() if any(name.split(".")[0] == "flwr" for name in imported(path))
+    }
+    assert knowing == {"flower.py"}
+
+
+@pytest.mark.parametrize(("one", "other"), [("coordinator", "hospital"), ("hospital", "coordinator")])
+def test_the_two_ends_of_a_federation_meet_only_on_the_wire(one: str, other: str) -> None:
+    for path in (CORE / one).rglob("*.py"):
+        assert not any(name.startswith(f"FedSegCore.{other}") for name in imported(path)), path.name

@@ -61,9 +61,13 @@ def make_transport(run: Run) -> Transport:
     return InProcess({data.site.name: member_client(run, data) for data in run.setting.with_role("member")})
 
 
-def member_client(run: Run, data: SiteData) -> Client:
-    """One member's end of the federation."""
-    return _client(run, _member(run, data), run.folder / "ledger.jsonl")
+def member_client(run: Run, data: SiteData, *, ledger: Path | None = None) -> Client:
+    """One member's end of the federation.
+
+    Args:
+        ledger: where everything that leaves is written down; none: the run's own.
+    """
+    return _client(run, _member(run, data), ledger or run.folder / "ledger.jsonl")
 
 
 def _job(run: Run) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def execute(run: Run, emit: Emit) -> None:
     news = LedgerNews(run.folder / "ledger.jsonl", emit)
     server, transport = server_site(run), make_transport(run)
     members = len(transport.clients())
-    store = ServerStore(run.folder, _facts(run))
+    store = ServerStore(run.folder, facts_of(run))
     min_sites = min(study.min_sites or members, members)
     with contextlib.closing(Announced(transport, news, emit)) as told:
         state = federate(method, server, told, study.rounds, store=store, min_sites=min_sites, emit=emit)
@@ -187,7 +187,7 @@ def execute(run: Run, emit: Emit) -> None:
         emit("model", path=str(model.path), name=model.name, card=cards[model.path.name])
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def facts_of(run: Run) -> dict[str, Any]:
     """What a checkpoint says of its run, and what its bits depend on."""
     return {
         "study": run.study.name,

@@ -1,0 +1,1 @@
+"""A study's coordinator: one public port, the sites behind it, and the rounds that it leads."""

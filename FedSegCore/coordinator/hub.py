@@ -1,0 +1,164 @@
+"""What the coordinator answers its sites."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, final
+
+from FedSegCore.coordinator.board import Board
+from FedSegCore.coordinator.engine import Engine
+from FedSegCore.coordinator.roster import Refused, Roster
+from FedSegCore.errors import FedSegError
+from FedSegCore.federation.flower import ENGINE
+from FedSegCore.federation.joining import Joining
+from FedSegCore.version import VERSION
+
+_LONGEST_KEY: Final = 1000
+
+
+@final
+class StudyHub:
+    """One study's hub: gatekeeper of its engine, its roster and its models.
+
+    Args:
+        identity: the coordinator's public key.
+        welcome: is asked whether what a site tells fits the study, with what others told; raises where it does not.
+        models: lists the published models: (run, file) -> path.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        *,
+        identity: str,
+        roster: Roster,
+        engine: Engine,
+        board: Board,
+        welcome: Callable[[Joining], None],
+    ) -> None:
+        self._study = study
+        self._identity = identity
+        self._roster = roster
+        self._engine = engine
+        self._board = board
+        self._welcome = welcome
+        self._lock = threading.Lock()
+        self._agreed: dict[str, Any] | None = None
+        self._models: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
+        self.outstanding: Callable[[], dict[str, str]] = dict
+        self.served: set[str] = set()
+
+    def descriptor(self) -> dict[str, Any]:
+        """What anybody may know."""
+        return {
+            "format": 1,
+            "study": self._study,
+            "fedseg": VERSION,
+            "engine": ENGINE,
+            "identity": self._identity,
+            "time": time.time(),
+            "state": self._board.snapshot()["state"],
+        }
+
+    def enrol(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Let a site in."""
+        words = [asked.get(name) for name in ("site", "token", "engine_key")]
+        if not all(isinstance(word, str) and 0 < len(word) <= _LONGEST_KEY for word in words):
+            raise Refused("The request lacks site, token or engine_key.", "Use the same FedSeg version.", 400)
+        site, token, key = (str(word) for word in words)
+        credential = self._roster.enrol(site, token, key.strip())
+        self._board.seen(site)
+        self._board.emit("site_state", site=site, state="enrolled")
+        return {"credential": credential}
+
+    def site_of(self, credential: str) -> str:
+        """Whose credential it is."""
+        entry = self._roster.by_credential(credential)
+        if entry.state == "left":
+            raise Refused(f"{entry.site} has left this study.", "Ask the coordinator for a new invitation.")
+        self._board.seen(entry.site)
+        return entry.site
+
+    def join(self, site: str, data: bytes) -> dict[str, Any]:
+        """Take what a site tells of itself."""
+        joining = self._roster.decode(site, data)
+        try:
+            self._welcome(joining)
+        except FedSegError as error:
+            raise Refused(error.message, error.fix, 409) from error
+        self._roster.join(site, data)
+        self._board.emit("site_state", site=site, state="joined")
+        return {}
+
+    def agree(self, agreed: dict[str, Any]) -> None:
+        """Let the sites know what all agreed on."""
+        self._agreed = json.loads(json.dumps(agreed))
+
+    def study(self) -> dict[str, Any] | None:
+        """What all agreed on; none until enough sites have joined."""
+        return self._agreed
+
+    def attach(self, site: str) -> dict[str, Any]:
+        """Let the engine know the site's new connection."""
+        entry = self._roster.entry(site)
+        assert entry is not None
+        self._engine.attach(site, entry.engine_key)
+        return {}
+
+    def state(self, site: str) -> dict[str, Any]:
+        """How the study goes; `engine` changes when its connections are lost, `asked` names what a site is to answer."""
+        facts = self._board.snapshot()
+        told = {name: facts[name] for name in ("study", "state", "run", "round", "total", "eta_s")}
+        states = {name: one["state"] for name, one in facts["sites"].items()}
+        return {
+            **told,
+            "sites": states,
+            "engine": self._engine.epoch,
+            "asked": self.outstanding().get(site, ""),
+        }
+
+    def leave(self, site: str) -> dict[str, Any]:
+        """Let a site go."""
+        self._roster.leave(site)
+        self._engine.detach(site)
+        self._board.emit("site_state", site=site, state="left")
+        return {}
+
+    def received(self, site: str) -> dict[str, Any]:
+        """A site has all models."""
+        self.served.add(site)
+        return {}
+
+    def publish(self, run: str, models: dict[str, tuple[Path, dict[str, Any]]]) -> None:
+        """Offer a run's models to the sites: file name -> path and card."""
+        with self._lock:
+            for file, (path, card) in models.items():
+                facts = {"bytes": path.stat().st_size, "sha256": _sha256(path), "card": card}
+                self._models[run, file] = path, {"run": run, "file": file, **facts}
+
+    def models(self) -> dict[str, Any]:
+        """The published models."""
+        with self._lock:
+            return {"models": [facts for _, (_, facts) in sorted(self._models.items())]}
+
+    def model(self, run: str, file: str) -> Path:
+        """One of them. Only names that were published are known, so none can point elsewhere."""
+        with self._lock:
+            if (run, file) not in self._models:
+                raise Refused("There is no such model.", "List them with /hub/models.", 404)
+            return self._models[run, file][0]
+
+    def engine(self) -> tuple[str, ssl.SSLContext]:
+        """Where Flower's SuperLink listens."""
+        return self._engine.where
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,187 @@
+"""Which sites may take part and how far each has come, kept on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, final
+
+from FedSegCore.errors import FedSegError, ModelFileError
+from FedSegCore.federation import wire
+from FedSegCore.federation.invitation import token_digest
+from FedSegCore.federation.joining import Joining
+from FedSegCore.files import write_atomic
+
+
+class Refused(FedSegError):
+    """A request that is not served.
+
+    Args:
+        status: of HTTP.
+    """
+
+    def __init__(self, message: str, fix: str, status: int = 401) -> None:
+        super().__init__(message, fix)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One site on the roster.
+
+    Args:
+        token: SHA-256 of the token in its invitation.
+        expires: when the invitation does, in seconds since 1970.
+        engine_key: the public half of the site's key, as an OpenSSH line; "" until it enrolled.
+        credential: SHA-256 of what it shows with each request; "" until it enrolled.
+        state: `left` is for good.
+    """
+
+    site: str
+    token: str
+    expires: float
+    engine_key: str = ""
+    credential: str = ""
+    state: Literal["invited", "enrolled", "joined", "left"] = "invited"
+
+
+@final
+class Roster:
+    """The sites of one study. Safe to use from several threads; invitations may be added by another process.
+
+    Args:
+        folder: `SITE.json` for each invited site and `SITE.joining` for each that joined.
+        members: the sites that the study has; nobody else can be invited.
+        now: the time in seconds since 1970.
+    """
+
+    def __init__(self, folder: Path, members: tuple[str, ...], now: Callable[[], float] = time.time) -> None:
+        self.folder = folder
+        self.members = members
+        self._now = now
+        self._lock = threading.Lock()
+
+    def invite(self, site: str, token: str, expires: float) -> None:
+        """Put a site on the roster, or replace an invitation that nobody has used.
+
+        Raises:
+            Refused: it has enrolled already.
+        """
+        with self._lock:
+            known = self.entry(site)
+            if known is not None and known.engine_key:
+                raise Refused(
+                    f"{site} has used its invitation already.",
+                    "A site that has lost its folder must be taken off the roster first: see the walk-through.",
+                )
+            self._write(Entry(site, token_digest(token), expires))
+
+    def enrol(self, site: str, token: str, engine_key: str) -> str:
+        """Use an invitation; returns the credential. The same key may ask again, for an answer can be lost.
+
+        Raises:
+            Refused: the token is unknown, expired, or was used with another key.
+        """
+        with self._lock:
+            entry = self.entry(site)
+            if entry is None or not hmac.compare_digest(entry.token, token_digest(token)):
+                raise Refused("The invitation is not of this study.", "Ask the coordinator for a new one.")
+            if entry.state == "left":
+                raise Refused(f"{site} has left this study.", "Ask the coordinator for a new invitation.")
+            if entry.engine_key and entry.engine_key != engine_key:
+                raise Refused(
+                    "The invitation was used already, from another folder or computer.",
+                    "Go on with that folder as --site-dir, or ask the coordinator for a new invitation.",
+                )
+            if not entry.engine_key and self._now() > entry.expires:
+                raise Refused("The invitation has expired.", "Ask the coordinator for a new one.")
+            credential = secrets.token_urlsafe(32)
+            state = entry.state if entry.engine_key else "enrolled"
+            self._write(
+                replace(entry, engine_key=engine_key, credential=token_digest(credential), state=state)
+            )
+            return credential
+
+    def by_credential(self, credential: str) -> Entry:
+        """Whose credential it is.
+
+        Raises:
+            Refused: nobody's.
+        """
+        digest = token_digest(credential)
+        for entry in self.entries():
+            if entry.credential and hmac.compare_digest(entry.credential, digest):
+                return entry
+        raise Refused("The credential is unknown.", "Join again with a new invitation.")
+
+    def decode(self, site: str, data: bytes) -> Joining:
+        """What a site tells when it joins.
+
+        Raises:
+            Refused: it is no such message, or another site's.
+        """
+        try:
+            joining = wire.decode(Joining, data, f"what {site} told when joining")
+        except ModelFileError as error:
+            raise Refused(error.message, error.fix, 400) from error
+        if joining.name != site:
+            raise Refused(f"{site} told that it is {joining.name}.", "Use the invitation of this site.", 400)
+        return joining
+
+    def join(self, site: str, data: bytes) -> None:
+        """Keep what a site told when it joined; the first word holds.
+
+        Raises:
+            Refused: it is not what was told before, or the site is not on the roster.
+        """
+        with self._lock:
+            entry, path = self.entry(site), self.folder / f"{site}.joining"
+            if entry is None or entry.state == "left":
+                raise Refused(f"{site} is not on the roster.", "Ask the coordinator for a new invitation.")
+            if path.is_file() and path.read_bytes() != data:
+                raise Refused(
+                    "The site joined before with other data.",
+                    "Restore the dataset folder as it was, or ask the coordinator for a new invitation.",
+                    409,
+                )
+            write_atomic(path, data)
+            self._write(replace(entry, state="joined"))
+
+    def leave(self, site: str) -> None:
+        """Let a site go; what it taught the models stays in them."""
+        with self._lock:
+            entry = self.entry(site)
+            if entry is not None:
+                self._write(replace(entry, state="left"))
+
+    def joined(self) -> dict[str, Joining]:
+        """What those sites told that have joined and not left, by name."""
+        return {
+            entry.site: wire.decode(Joining, (self.folder / f"{entry.site}.joining").read_bytes())
+            for entry in self.entries()
+            if entry.state == "joined"
+        }
+
+    def entries(self) -> list[Entry]:
+        """The sites on the roster, sorted by name."""
+        found = (self.entry(site) for site in sorted(self.members))
+        return [entry for entry in found if entry is not None]
+
+    def entry(self, site: str) -> Entry | None:
+        """One site; none where it was not invited."""
+        if site not in self.members:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            return Entry(**json.loads((self.folder / f"{site}.json").read_text(encoding="utf-8")))
+        return None
+
+    def _write(self, entry: Entry) -> None:
+        path = self.folder / f"{entry.site}.json"
+        write_atomic(path, json.dumps(asdict(entry), indent=1).encode())

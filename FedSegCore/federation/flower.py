@@ -1,0 +1,437 @@
+"""Flower; nothing else of FedSeg knows it. It carries bytes between a coordinator and its hospitals.
+
+A coordinator runs Flower's SuperLink as a child process on its own machine, a hospital Flower's SuperNode. Both
+run in process isolation: whoever works on their tasks takes them over a local connection, with a secret that only
+the two share. Here that is the process that holds the study's state. So no process is started for a message, and
+nothing that a server sends is ever run: the app bundle that Flower wants is an empty one, and a site refuses any other.
+
+What Flower's own task processes do is done here with the same parts of Flower. They are not promised to stay, which
+is why one minor version is pinned and the conformance test runs a study through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast, final
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.cli.build import build_fab_from_files
+from flwr.common.serde import fab_to_proto, run_from_proto
+from flwr.proto.control_pb2 import RegisterNodeRequest, StartRunRequest, UnregisterNodeRequest
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, SendTaskHeartbeatRequest
+from flwr.supercore.constant import TaskType
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.fab import Fab
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+from FedSegCore.errors import RunError
+from FedSegCore.federation.keys import TlsFiles
+from FedSegCore.files import write_atomic
+
+ENGINE: Final = "flwr 1.41"
+"""What both ends must have; Flower's own parts want equal minor versions."""
+_LOOPBACK: Final = "127.0.0.1"
+_ACQUIRE: Final = frozenset({"/flwr.proto.Runtime/AcquireTask"})
+_HEARTBEAT_S: Final = 20.0
+_POLL_S: Final = 0.1
+_START_S: Final = 60.0
+_TTL_S: Final = 30 * 24 * 3600.0
+"""How long a message may be under way; rounds end by the study's own clock."""
+
+Head = Mapping[str, str]
+"""What stands beside a message's bytes: which run it is of, or why there are none."""
+Answer = Callable[[Head, bytes], tuple[Head, bytes]]
+"""How a site answers."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for one message. The head tells why there is no body: `failed`, and `by` where Flower lost it."""
+
+    message_id: str
+    head: Head
+    body: bytes
+
+
+def app_bundle() -> bytes:
+    """The bundle that a run of Flower is made of: an empty app, the same bytes each time."""
+    files: dict[str, bytes | Path] = {
+        "pyproject.toml": _APP.encode(),
+        "LICENSE": b"Apache-2.0\n",
+        "app.py": b'"""Nothing here is run: sites answer with what they have installed."""\n\nnothing = None\n',
+    }
+    return build_fab_from_files(files)[0]
+
+
+_APP: Final = """\
+[project]
+name = "fedseg"
+version = "1.0.0"
+license = { file = "LICENSE" }
+dependencies = ["flwr>=1.41.0,<1.42"]
+
+[tool.flwr.app]
+publisher = "fedseg"
+fab-format-version = 1
+flwr-version-target = "1.41.0"
+fab-include = ["app.py", "LICENSE"]
+
+[tool.flwr.app.components]
+serverapp = "app:nothing"
+clientapp = "app:nothing"
+"""
+
+
+@final
+class SuperLink:
+    """A SuperLink on this machine's loopback, with one run in it. It keeps nothing on disk: its state is ours to make anew.
+
+    Args:
+        folder: for its log and Flower's own files; emptied of neither.
+        tls: what its loopback connection is served with.
+
+    Raises:
+        RunError: it did not start; its log says why.
+    """
+
+    def __init__(self, folder: Path, tls: TlsFiles) -> None:
+        self.port = free_port()
+        ca = folder / "ca.crt"
+        write_atomic(ca, tls.ca.encode())
+        self._log = folder / "superlink.log"
+        secret = _new_secret(folder / "superlink.secret")
+        self._child = _Child("superlink", [
+            "--host", _LOOPBACK, "--port", str(self.port), "--isolation", "process", "--enable-supernode-auth",
+            "--superexec-auth-secret-file", str(folder / "superlink.secret"),
+            "--ssl-ca-certfile", str(ca), "--ssl-certfile", str(tls.certificate), "--ssl-keyfile", str(tls.key),
+            "--database", ":flwr-in-memory:",
+            "--disable-runtime-dependency-installation",
+        ], folder, self._log)  # fmt: skip
+        address = f"{_LOOPBACK}:{self.port}"
+        try:
+            self._control = ControlHttpClient.from_server_address(address, False, str(ca), [_version("cli")])
+            self._wait(ca)
+            self._start_run()
+            self._task = _acquire(address, str(ca), secret, TaskType.SERVER_APP, self._gone)
+            self._runtime = _with_token(address, str(ca), self._task, "flwr-serverapp")
+            given = self._runtime.PullTaskInput(PullTaskInputRequest())
+            self._identity = given.task_id, given.run.run_id, given.context.node_id
+            self._grid = HttpGrid(address, False, tls.ca.encode(), token=self._task)
+            self._grid.set_run(run_from_proto(given.run))
+            # Else a call would go on for ever once the SuperLink is dead.
+            self._grid._retry_invoker.max_tries = 2
+        except BaseException:
+            self._child.stop()
+            raise
+        self._beat = _Heartbeat(self._runtime)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs and its run goes on."""
+        return self._child.alive and self._beat.accepted
+
+    def admit(self, engine_key: str) -> int:
+        """Let a site's SuperNode in, by its public key; returns the number that messages to it bear."""
+        key = cast(ec.EllipticCurvePublicKey, load_ssh_public_key(engine_key.encode()))
+        with _told("admit a site"):
+            return self._control.RegisterNode(
+                RegisterNodeRequest(public_key=public_key_to_bytes(key))
+            ).node_id
+
+    def dismiss(self, node: int) -> None:
+        """Forget a site's SuperNode; messages to it are lost."""
+        with _told("dismiss a site"):
+            self._control.UnregisterNode(UnregisterNodeRequest(node_id=node))
+
+    def online(self) -> set[int]:
+        """The SuperNodes that are connected; messages can be sent to no others."""
+        with _told("list the sites"):
+            return set(self._grid.get_node_ids())
+
+    def post(self, node: int, head: Head, body: bytes) -> str:
+        """Send one message; returns its id.
+
+        Raises:
+            RunError: the SuperLink does not take it, as where the site is not online.
+        """
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = self._identity
+        with _told("send a message"):
+            (sent,) = self._grid.push_messages([Message(_packed(head, body), node, "train", ttl=_TTL_S)])
+        if not sent:
+            raise RunError("Flower did not take the message.", f"See {self._log}.")
+        return sent
+
+    def collect(self, message_ids: Iterable[str]) -> Iterator[Reply]:
+        """What has come back for some messages, each once."""
+        for message_id in message_ids:
+            with _told("collect replies"):
+                replies = list(self._grid.pull_messages([message_id]))
+            for reply in replies:
+                if reply.has_error():
+                    yield Reply(message_id, {"failed": "lost on its way.", "by": "engine"}, b"")
+                else:
+                    yield Reply(message_id, *_unpacked(reply))
+
+    def stop(self) -> None:
+        """End it."""
+        self._beat.stop()
+        self._child.stop()
+        for client in (self._control, self._runtime, self._grid):
+            client.close()
+
+    def _gone(self) -> bool:
+        return not self._child.alive
+
+    def _wait(self, ca: Path) -> None:
+        deadline = time.monotonic() + _START_S
+        context = ssl.create_default_context(cafile=str(ca))
+        with httpx.Client(verify=context, timeout=5) as client:
+            while time.monotonic() < deadline and self._child.alive:
+                with contextlib.suppress(httpx.TransportError):
+                    client.get(f"https://{_LOOPBACK}:{self.port}/health")
+                    return
+                time.sleep(_POLL_S)
+        raise RunError("Flower's SuperLink did not start.", f"See {self._log}.")
+
+    def _start_run(self) -> None:
+        bundle = app_bundle()
+        fab = Fab(hashlib.sha256(bundle).hexdigest(), bundle, {})
+        with _told("start a run"):
+            answer = self._control.StartRun(StartRunRequest(fab=fab_to_proto(fab)))
+        if not answer.HasField("run_id"):
+            raise RunError("Flower's SuperLink did not start the run.", f"See {self._log}.")
+
+
+@final
+class SuperNode:
+    """A hospital's SuperNode: outbound connections only, to one address.
+
+    Args:
+        folder: for its log and Flower's own files.
+        address: host:port of the coordinator.
+        ca: PEM file of the certificate authority; none: the system's.
+        key: the site's private key in OpenSSH format.
+    """
+
+    def __init__(self, folder: Path, *, address: str, ca: Path | None, key: Path) -> None:
+        self.port = free_port()
+        self._secret = _new_secret(folder / "supernode.secret")
+        arguments = [
+            "--superlink", address, "--auth-supernode-private-key", str(key),
+            "--host", _LOOPBACK, "--port", str(self.port), "--isolation", "process",
+            "--superexec-auth-secret-file", str(folder / "supernode.secret"),
+        ]  # fmt: skip
+        arguments += ["--root-certificates", str(ca)] if ca else []
+        self._child = _Child("supernode", arguments, folder, folder / "supernode.log")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs; it ends by itself when the coordinator no longer knows it."""
+        return self._child.alive
+
+    def work(self, answer: Answer, stopped: Callable[[], bool]) -> None:
+        """Answer messages one at a time until `stopped` says so or the SuperNode ends."""
+        bundle = hashlib.sha256(app_bundle()).hexdigest()
+        while not stopped() and self.alive:
+            with contextlib.suppress(httpx.HTTPError, RunError):
+                token = _acquire(self._address, None, self._secret, TaskType.CLIENT_APP,
+                                 lambda: stopped() or not self.alive)  # fmt: skip
+                self._one(token, bundle, answer)
+
+    def _one(self, token: str, bundle: str, answer: Answer) -> None:
+        client = _with_token(self._address, None, token, "flwr-clientapp")
+        beat = _Heartbeat(client)
+        try:
+            message, context, _, fab = pull_task_input(client)
+            if hashlib.sha256(fab.content).hexdigest() != bundle:
+                reply: tuple[Head, bytes] = (
+                    {"failed": "the server sent an app bundle that is not FedSeg's."},
+                    b"",
+                )
+            else:
+                reply = answer(*_unpacked(message))
+            push_message(client, Message(_packed(*reply), reply_to=message), context)
+            push_task_output(client, context, "completed", "")
+        finally:
+            beat.stop()
+            client.close()
+
+    def stop(self) -> None:
+        """End it; the coordinator is told that the site is gone."""
+        self._child.stop()
+
+    @property
+    def _address(self) -> str:
+        return f"{_LOOPBACK}:{self.port}"
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _packed(head: Head, body: bytes) -> RecordDict:
+    """One message; its bytes are one array, for Flower makes requests of its own for each."""
+    whole = Array(dtype="uint8", shape=(len(body),), stype="fedseg", data=body)
+    return RecordDict({"head": ConfigRecord(dict(head)), "body": ArrayRecord({"message": whole})})
+
+
+def _unpacked(message: Message) -> tuple[dict[str, str], bytes]:
+    """Raises RunError where somebody sent anything but what `_packed` makes."""
+    content = message.content
+    head, body = content.config_records.get("head"), content.array_records.get("body")
+    if head is None or body is None or set(body) != {"message"} or len(content) != 2:
+        raise RunError("A message of another kind than FedSeg's came.", "Use the same version at both ends.")
+    return {str(name): str(value) for name, value in head.items()}, body["message"].data
+
+
+def _acquire(
+    address: str, ca: str | None, secret: bytes, task: TaskType, given_up: Callable[[], bool]
+) -> str:
+    """The token of the next task of a kind; waits for it."""
+    signed = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_ACQUIRE)
+    client = RuntimeHttpClient.from_server_address(address, ca is None, ca, [_version("SuperExec"), signed])
+    try:
+        while not given_up():
+            with contextlib.suppress(httpx.TransportError):
+                given = client.AcquireTask(AcquireTaskRequest(supported_task_types=[task]))
+                if given.HasField("task") and given.token:
+                    return given.token
+            time.sleep(_POLL_S)
+    finally:
+        client.close()
+    raise RunError("Flower ended before it gave a task.")
+
+
+def _with_token(address: str, ca: str | None, token: str, component: str) -> RuntimeHttpClient:
+    interceptors: list[ProtobufClientInterceptor] = [_version(component), RuntimeTokenHttpInterceptor(token)]
+    return RuntimeHttpClient.from_server_address(address, ca is None, ca, interceptors)
+
+
+def _version(component: str) -> RuntimeVersionHttpInterceptor:
+    return RuntimeVersionHttpInterceptor(component_name=component)
+
+
+@final
+class _Heartbeat:
+    """Tells Flower that a task is still worked on; Flower's own sender would end this process when it is refused."""
+
+    def __init__(self, client: RuntimeHttpClient) -> None:
+        self.accepted = True
+        self._client = client
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say no more."""
+        self._stop.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(_HEARTBEAT_S):
+            try:
+                self.accepted = self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success
+            except httpx.TransportError:
+                continue
+            except httpx.HTTPStatusError as error:
+                self.accepted = error.response.status_code >= 500
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, RuntimeError) as error:
+        raise RunError(f"Flower could not {what}: {type(error).__name__}.") from error
+
+
+@final
+class _Child:
+    """One of Flower's commands in a process of its own, which ends when this one does, however it does."""
+
+    def __init__(self, command: str, arguments: Sequence[str], folder: Path, log: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        words = [sys.executable, "-m", "FedSegCore.federation.flower", command, *arguments]
+        environment = {**os.environ, **_QUIET, "FLWR_HOME": str(folder / "flower")}
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment, start_new_session=True
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
+
+
+_QUIET: Final = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+
+
+def _new_secret(path: Path) -> bytes:
+    secret = secrets.token_bytes(32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secret)
+    return secret
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one of Flower's commands until it ends or the pipe from the process that started it does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.argv = [f"flower-{words[0]}", *words[1:]]
+    if words[0] == "superlink":
+        from flwr.superlink.cli import flower_superlink
+
+        flower_superlink()
+    else:
+        from flwr.supernode.cli import flower_supernode
+
+        flower_supernode()
+    return 0
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

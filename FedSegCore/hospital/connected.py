@@ -1,0 +1,113 @@
+"""A site's connection that mends itself: the SuperNode is started anew, and the coordinator told, whenever it must be."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, final
+
+from FedSegCore.errors import FedSegError
+from FedSegCore.federation.flower import SuperNode
+from FedSegCore.hospital.hubclient import HubClient
+from FedSegCore.hospital.resident import Resident
+
+_WATCH_S: Final = 2.0
+_MISSED_S: Final = 20.0
+"""A question that has been under way for so long while the site had nothing to do was lost."""
+
+
+@final
+class Connected:
+    """Answers the coordinator's messages until the study has ended.
+
+    Args:
+        client: makes a client of the hub with the site's credential; each thread has its own.
+        folder: for the engine's log and files.
+        ca: PEM file of the certificate authority; none: the system's.
+        tell: is told how the study goes, as the hub says it.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], HubClient],
+        resident: Resident,
+        *,
+        folder: Path,
+        ca: Path | None,
+        key: Path,
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._client = client
+        self._resident = resident
+        self._folder = folder
+        self._ca = ca
+        self._key = key
+        self._tell = tell
+        self._ended = threading.Event()
+        self._node: SuperNode | None = None
+        self._failure: FedSegError | None = None
+
+    def work(self) -> None:
+        """Return once the hub says that the study has finished, or `end` was called.
+
+        Raises:
+            FedSegError: the hub does not want this site any more.
+        """
+        watch = threading.Thread(target=self._watch, name="watch", daemon=True)
+        watch.start()
+        try:
+            with self._client() as hub:
+                while not self._ended.is_set():
+                    self._connect(hub)
+        finally:
+            self._ended.set()
+        if self._failure is not None:
+            raise self._failure
+
+    def end(self) -> None:
+        """Stop after the message that is being answered."""
+        self._ended.set()
+
+    def _connect(self, hub: HubClient) -> None:
+        """One connection, for as long as it lasts."""
+        hub.attach()
+        self._node = SuperNode(self._folder, address=hub.address, ca=self._ca, key=self._key)
+        try:
+            self._node.work(self._resident.answer, self._ended.is_set)
+        finally:
+            node, self._node = self._node, None
+            node.stop()
+
+    def _watch(self) -> None:
+        """See how the study goes; cut the connection where the other end has lost it, or a message on it."""
+        engine, missed = "", ("", time.monotonic())
+        with self._client() as hub:
+            while not self._ended.wait(_WATCH_S):
+                try:
+                    state = hub.state()
+                except FedSegError as error:
+                    self._failure = error
+                    self._ended.set()
+                    self._cut()
+                    return
+                self._tell(state)
+                asked = str(state.get("asked", ""))
+                if asked == self._resident.asked or self._resident.at_work or asked != missed[0]:
+                    missed = asked, time.monotonic()
+                lost = bool(asked) and time.monotonic() - missed[1] > _MISSED_S
+                moved = bool(engine) and state.get("engine") != engine
+                engine = str(state.get("engine", ""))
+                if state.get("state") == "finished":
+                    self._ended.set()
+                elif lost or moved:
+                    missed = "", time.monotonic()
+                    self._cut()
+
+    def _cut(self) -> None:
+        node = self._node
+        if node is not None:
+            with contextlib.suppress(OSError):
+                node.stop()
