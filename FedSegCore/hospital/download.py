@@ -97,7 +97,7 @@ class Download:
     def _surplus(self, response: Response, size: int) -> bool:
         """Write until the answer ends, or would bring more than `size` bytes in all: whether it would."""
         with self._storing():
-            file = self._partial.open("ab" if self.offset else "wb")
+            file = self._partial.open("ab")
         with file:
             for piece in response.iter_content(_PIECE):
                 if self.offset + len(piece) > size:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from FedSegCore.errors import StorageError
-from FedSegCore.hospital.answers import HubUnreachable, NotAHub
+from FedSegCore.hospital.answers import HubRefused, HubUnreachable, NotAHub
 from FedSegCore.hospital.hubclient import HubClient
 from Testing.hospital.certificates import Authority
-from Testing.hospital.hub import Answer, Hub, file
+from Testing.hospital.hub import Answer, Hub, file, said
 
 DATA = bytes(range(256)) * 10_000  # 2.56 MB: three pieces
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -58,6 +58,22 @@ def test_after_a_break_only_the_rest_is_asked_for(hub: Hub, fetch: Fetch) -> Non
     hub.on(PATH, file(DATA, cuts=[2**20, 2**20]))
     assert fetch().read_bytes() == DATA
     assert ranges(hub) == ["", f"bytes={2**20}-", f"bytes={2**21}-"]
+
+
+def test_patience_begins_anew_with_every_new_byte(hub: Hub, fetch: Fetch) -> None:
+    hub.on(PATH, file(DATA, cuts=[2**18] * 8))
+    assert fetch(patience_s=1.5).read_bytes() == DATA, (
+        "eight waits in a row, each twice the last, take far longer"
+    )
+
+
+def test_what_has_arrived_of_a_file_that_is_withdrawn_is_not_kept(
+    hub: Hub, fetch: Fetch, tmp_path: Path
+) -> None:
+    hub.on(PATH, file(DATA, cuts=[2**20]), said({"message": "There is no such model.", "fix": ""}, 404))
+    with pytest.raises(HubRefused, match="no such model"):
+        fetch()
+    assert nothing_is_kept(tmp_path)
 
 
 def test_a_server_that_ignores_ranges_starts_the_file_over(hub: Hub, fetch: Fetch) -> None:
