@@ -15,7 +15,8 @@ from requests import Response
 from FedSegCore.errors import StorageError
 from FedSegCore.hospital.answers import HubUnreachable, NotAHub
 
-_PIECE: Final = 1024 * 1024
+_PIECE: Final = 64 * 1024
+"""Bytes; what a break costs at most, so that a line that breaks off every megabyte still gets on."""
 _FIX: Final = "Do not use what the hub sends; tell the coordinator."
 
 

@@ -24,7 +24,9 @@ def fetch(hub: Hub, authority: Authority, tmp_path: Path) -> Iterator[Fetch]:
     """Downloads the one file; returns where it stands."""
     target = tmp_path / "models" / "run" / "global.safetensors"
 
-    with HubClient(hub.address, authority.pem, "c", patience_s=60, wait=lambda seconds: None) as client:
+    with HubClient(
+        hub.address, authority.pem, "cr3dential", patience_s=60, wait=lambda seconds: None
+    ) as client:
 
         def get(*, size: int | None = len(DATA), sha256: str = SHA256, patience_s: float = 60) -> Path:
             client.patience_s = patience_s
