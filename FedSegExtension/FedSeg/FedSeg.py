@@ -56,7 +56,8 @@ class FedSeg(ScriptedLoadableModule):
         self.parent.contributors = ["The FedSeg authors"]
         self.parent.helpText = _("""
 Segments a volume with a model that hospitals trained together without sharing images, or with a mixture of their
-models that is fitted to the volume. Everything runs on this computer.
+models that is fitted to the volume. Everything runs on this computer; only who joins a federation sends something,
+and is told before what that is.
 <p><b>Research use only. Not a medical device. Every segmentation must be reviewed by a qualified person.</b></p>
 See <a href="https://github.com/fedseg/SlicerFedSeg">the documentation</a>.
 """)

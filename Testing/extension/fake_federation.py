@@ -37,22 +37,23 @@ def join(words, how):
     """Takes part. "refuse": the data have a fault; "crash": it dies after a round; "wait": it goes on until it has
     left."""
     folder, invitation = Path(words[words.index("--site-dir") + 1]), Path(words[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "site.json").write_text("{}")
     if how == "refuse":
         tell("problem", file="imagesTr/a.nii.gz", severity="error", message="Torn.", fix="Mend.")
         return fail("The dataset has an error.", "Correct it and join again.")
-    folder.mkdir(parents=True, exist_ok=True)
     if "--accept" not in words and not (folder / "consent.json").exists():
         return fail("Nobody has agreed to what leaves.", "Agree to it.")
     content = invitation.read_bytes()
     (folder / "invitation.fedseg").write_bytes(content)
-    for name, text in (("site.json", "{}"), ("consent.json", "{}"), ("credential", SECRET)):
+    for name, text in (("consent.json", "{}"), ("credential", SECRET)):
         (folder / name).write_text(text)
     for line in RECORDED.read_text().splitlines():
         happen(json.loads(line), folder)
         if '"sent"' in line and how == "crash":
             os._exit(9)
-        if '"sent"' in line and how == "wait":
-            return wait(folder)
+        if '"sent"' in line and how in ("wait", "turned away"):
+            return wait(folder, how)
     return 0
 
 
@@ -68,14 +69,16 @@ def happen(event, folder):
     print(json.dumps(event), flush=True)
 
 
-def wait(folder):
-    """Rests while it is paused, and ends when it has left, each of which it tells."""
+def wait(folder, how):
+    """Rests while it is paused, and ends when it has left, each of which it tells; or it is turned away then."""
     told = "sent"
     for _tick in range(round(60 / TICK)):
         state = next((name for name in ("left", "paused") if (folder / name).exists()), "training")
         if state != told and not (told == "sent" and state == "training"):
             tell("site_state", site="north", state=state)
             told = state
+        if state == "left" and how == "turned away":
+            return fail("The study does not know this site.", "Ask the coordinator.")
         if state == "left":
             tell("result", summary={})
             return 0

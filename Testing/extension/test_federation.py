@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from FedSegLib.events import Model, Round, Story
+from FedSegLib.events import Model, Progress, Round, Story
 from FedSegLib.federation import (
     Invitation,
     Membership,
+    Pace,
     chosenModel,
     presentRounds,
+    progressOf,
     readInvitation,
     readMembership,
     siteFolder,
 )
-from FedSegLib.federationtexts import invitationText, modelRow, sentRow, sentText, sizeText
+from FedSegLib.federationtexts import invitationText, modelRow, sentRow, sentText, sizeText, studyText
 from FedSegLib.ledger import readLedger
 from FedSegLib.texts import timeLeftText
 
@@ -35,6 +38,7 @@ FACTS: dict[str, Any] = {
     "expires": 1900000000,
     "leaves": ["Weights of the network.", "The mean loss."],
     "never_leaves": ["Images.", "Names of patients."],
+    "to_know": ["Weights can leak images."],
     "coordinator": "University of Example",
     "publish_personal_asked": True,
 }
@@ -167,9 +171,9 @@ def test_a_copy_of_the_invitation_in_a_sites_folder_goes_on_there(
 
 
 def test_a_membership_is_remembered_by_names_and_folders_alone() -> None:
-    member = Membership("liver", "north", Path("kept"), Path("data"), True)
+    member = Membership("liver", "north", Path("file"), Path("kept"), Path("data"), True)
     assert readMembership(member.text()) == member
-    assert set(json.loads(member.text())) == {"study", "site", "folder", "data", "publishes"}
+    assert set(json.loads(member.text())) == {"study", "site", "file", "folder", "data", "publishes"}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "3", '{"study": "a"}', "[" * 99])
@@ -192,7 +196,47 @@ def test_the_model_to_begin_with_is_the_last_global_one() -> None:
     )
 
 
-def test_long_studies_are_told_in_hours(story: Story) -> None:
-    assert story.progress is not None and timeLeftText(story.progress) == ""
-    assert timeLeftText(replace(story.progress, secondsLeft=7300)) == "About 2 hours left"
-    assert timeLeftText(replace(story.progress, secondsLeft=5400)) == "About 90 minutes left"
+def test_long_studies_are_told_in_hours() -> None:
+    assert timeLeftText(7300) == "About 2 hours left" and timeLeftText(5400) == "About 90 minutes left"
+    assert timeLeftText(None) == ""
+
+
+def test_the_time_left_is_that_of_the_rounds_seen_with_the_waiting_between_them() -> None:
+    pace, rounds = Pace(), [Round(number, 10, None, {}) for number in (4, 5, 6)]
+    pace.take(rounds[:1], 100)
+    assert pace.secondsLeft(10, 100) is None, "nobody saw when the first one began"
+    pace.take(rounds[:2], 130)
+    pace.take(rounds[:2], 140)
+    pace.take(rounds, 180)
+    assert pace.secondsLeft(10, 180) == 4 * 40 and pace.secondsLeft(10, 200) == 4 * 40 - 20
+    pace.take([*rounds, Round(1, 10, None, {})], 300)
+    assert pace.secondsLeft(10, 300) is None, "the next method has its own pace"
+
+
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [
+        ([], "Connecting to the coordinator..."),
+        ([("progress", "train"), ("site_state", "joined")], "Joined. Waiting for a round."),
+        ([("site_state", "sent"), ("progress", "connect")], "Connecting to the coordinator..."),
+        ([("progress", "connect"), ("site_state", "training")], "Training on this computer."),
+        ([("site_state", "sent"), ("progress", "models")], "Fetching the models..."),
+        ([("progress", "something new")], "Working..."),
+    ],
+    ids=str,
+)
+def test_what_was_told_last_is_what_the_site_does(events: list[tuple[str, str]], text: str) -> None:
+    told = Story()
+    for event, what in events:
+        facts = {"event": event, "site": "north", "state": what, "stage": what, "value": 0.0}
+        told.take(json.dumps(facts).encode() + b"\n")
+    part = SimpleNamespace(isRunning=True, story=told, state=told.states.get("north", ""), secondsLeft=None)
+    assert studyText(part) == text
+
+
+def test_where_the_command_tells_no_share_the_rounds_do() -> None:
+    told = Story()
+    told.take(b'{"event": "progress", "stage": "train", "value": 0.0, "eta_s": null}\n')
+    assert progressOf(told) == told.progress
+    told.rounds.append(Round(1, 4, None, {}))
+    assert progressOf(told) == Progress("train", 0.25, None)

@@ -58,7 +58,8 @@ def joined(app: App, invitation: Path, data: Path, how: str = "") -> Any:
     app.environment["FAKE_FEDSEG"] = how
     for button in (panel.ui.ethicsCheckBox, panel.ui.agreementCheckBox, panel.ui.joinButton):
         app.click(button)
-    settled(app, panel, lambda: how == "wait" and "is sent" in panel.ui.studyLabel.text)
+    goesOn = how in ("wait", "turned away")
+    settled(app, panel, lambda: goesOn and "is sent" in panel.ui.studyLabel.text)
     return panel
 
 
@@ -88,8 +89,9 @@ def test_an_invitation_says_what_it_is_and_exactly_what_leaves_and_what_never_do
         "Method: fedgin, 3 rounds",
         "Structures: Liver, Kidney",
     ]
-    assert ui.leavesLabel.visible and ui.leavesLabel.text == "• Weights of the network.\n• The mean loss."
-    assert ui.neverLeavesLabel.visible and ui.neverLeavesLabel.text == "• Images.\n• Names of patients."
+    assert ui.leavesLabel.visible and ui.leavesLabel.text == "• Weights of the network.\n\n• The mean loss."
+    assert ui.neverLeavesLabel.visible and ui.neverLeavesLabel.text == "• Images.\n\n• Names of patients."
+    assert ui.toKnowLabel.visible and ui.toKnowLabel.text == "• Weights can leak images."
     assert ui.siteDataLabel.text == "Cases: 1, images: MR, structures: Liver"
 
 
@@ -247,8 +249,9 @@ def test_a_pause_and_its_end_take_effect_with_a_round(app: App, invitation: Path
     assert ui.pauseButton.text == "Pause" and not ui.studyMessageLabel.visible
 
 
-def test_leaving_is_asked_about_and_ends_for_good(app: App, invitation: Path, data: Path) -> None:
-    panel = joined(app, invitation, data, "wait")
+@pytest.mark.parametrize("how", ["wait", "turned away"])
+def test_leaving_is_asked_about_and_ends_for_good(app: App, invitation: Path, data: Path, how: str) -> None:
+    panel = joined(app, invitation, data, how)
     app.answers.append(False)
     app.click(panel.ui.leaveButton)
     assert "stays part of the study's models" in app.asked[-1].text and panel._federation._part.isRunning
@@ -294,6 +297,18 @@ def test_the_study_ends_with_the_application_and_is_offered_the_next_time(
     ]
     assert ui.goOnButton.visible and rows(ui.sentTable) == [" join", "1 update"]
     assert not ui.joinCollapsibleButton.visible and ui.leavesCollapsibleButton.visible
+
+
+def test_a_damaged_ledger_is_told_and_not_shown_as_if_it_were_whole(
+    app: App, invitation: Path, data: Path, tmp_path: Path
+) -> None:
+    panel = joined(app, invitation, data, "wait")
+    app.click(panel.ui.stopButton)
+    settled(app, panel)
+    (tmp_path / KEPT / "ledger.jsonl").write_text("torn\n")
+    app.click(panel.ui.goOnButton)
+    settled(app, panel, lambda: "is sent" in panel.ui.studyLabel.text)
+    assert "ledger.jsonl cannot be read" in panel.ui.studyMessageLabel.text
 
 
 def test_a_study_that_rests_can_be_left_without_going_on(app: App, invitation: Path, data: Path) -> None:

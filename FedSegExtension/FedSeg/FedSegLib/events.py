@@ -75,10 +75,15 @@ class Round:
 
 @dataclass(frozen=True)
 class Consent:
-    """What a site agreed to as it joined, one sentence each."""
+    """What a site agreed to as it joined, one sentence each.
+
+    Args:
+        toKnow: what holds whatever the study.
+    """
 
     leaves: tuple[str, ...]
     neverLeaves: tuple[str, ...]
+    toKnow: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ class Story:
     Args:
         steps: what `progress` said in the command's own words, its last lines.
         states: site -> what it is doing.
+        news: the stage or the state that was told last.
         result: the fields of the result event; None before it, and for ever where the run failed.
         foreign: the last lines that are no events: what a library printed, a line that was cut off.
     """
@@ -112,6 +118,7 @@ class Story:
     steps: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
     consent: Consent | None = None
     states: dict[str, str] = field(default_factory=dict)
+    news: str = ""
     sent: list[Sent] = field(default_factory=list)
     models: list[Model] = field(default_factory=list)
     result: dict[str, Any] | None = None
@@ -147,6 +154,7 @@ def _takeProgress(story: Story, event: dict[str, Any]) -> None:
     value = min(max(float(event["value"]), 0.0), 1.0)
     story.progress = Progress(str(event["stage"]), value, None if left is None else float(left))
     story.steps.append(str(event.get("message") or ""))
+    story.news = story.progress.stage
 
 
 def _takeWarning(story: Story, event: dict[str, Any]) -> None:
@@ -166,12 +174,12 @@ def _takeRound(story: Story, event: dict[str, Any]) -> None:
 
 
 def _takeConsent(story: Story, event: dict[str, Any]) -> None:
-    leaves, neverLeaves = (tuple(map(str, event[name])) for name in ("leaves", "never_leaves"))
-    story.consent = Consent(leaves, neverLeaves)
+    told = (event["leaves"], event["never_leaves"], event.get("to_know", ()))
+    story.consent = Consent(*(tuple(map(str, sentences)) for sentences in told))
 
 
 def _takeState(story: Story, event: dict[str, Any]) -> None:
-    story.states[str(event["site"])] = str(event["state"])
+    story.states[str(event["site"])] = story.news = str(event["state"])
 
 
 def _takeSent(story: Story, event: dict[str, Any]) -> None:

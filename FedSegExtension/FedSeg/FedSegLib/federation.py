@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from FedSegLib.events import Model, Round
+from FedSegLib.events import Model, Progress, Round, Story
 
 LEFT, PAUSED = "left", "paused"
 """States of a site that the panel acts upon."""
@@ -17,6 +17,8 @@ GLOBAL = "global"
 
 _SITE_FILE = "site.json"
 """What `fedseg join` writes first into a site's folder."""
+_CREDENTIAL = "credential"
+"""What a site has once it has enrolled; it is never read here."""
 _INVITATION_COPY = "invitation.fedseg"
 _LONGEST_NAME = 40
 
@@ -28,7 +30,8 @@ class Invitation:
     Args:
         site: the name that the study knows this hospital by.
         expires: seconds since 1970; None where it never does.
-        leaves, neverLeaves: what leaves this computer and what never does, a sentence each.
+        leaves, neverLeaves, toKnow: what leaves this computer, what never does, and what holds whatever the study, a
+            sentence each.
         asksPersonal: the coordinator would like to publish this site's own model.
     """
 
@@ -43,6 +46,7 @@ class Invitation:
     expires: float | None
     leaves: tuple[str, ...]
     neverLeaves: tuple[str, ...]
+    toKnow: tuple[str, ...]
     asksPersonal: bool
 
 
@@ -68,6 +72,7 @@ def readInvitation(facts: Mapping[str, Any]) -> Invitation:
             expires=None if expires is None else float(expires),
             leaves=_lines(facts["leaves"]),
             neverLeaves=_lines(facts["never_leaves"]),
+            toKnow=_lines(facts.get("to_know", ())),
             asksPersonal=bool(facts.get("publish_personal_asked", False)),
         )
     except (KeyError, TypeError) as error:
@@ -91,6 +96,7 @@ class Membership:
     stay in the site's folder.
 
     Args:
+        file: the invitation that it joined by.
         folder: what the site keeps.
         data: its dataset.
         publishes: its own model may be published.
@@ -98,14 +104,16 @@ class Membership:
 
     study: str
     site: str
+    file: Path
     folder: Path
     data: Path
     publishes: bool
 
     @property
     def invitation(self) -> Path:
-        """The copy of the invitation that the site keeps."""
-        return self.folder / _INVITATION_COPY
+        """The site's own copy of it, where there is one."""
+        copy = self.folder / _INVITATION_COPY
+        return copy if copy.is_file() else self.file
 
     @property
     def ledger(self) -> Path:
@@ -114,8 +122,8 @@ class Membership:
 
     @property
     def hasBegun(self) -> bool:
-        """Whether the site's folder is there, so that the study can be gone on with."""
-        return (self.folder / _SITE_FILE).is_file()
+        """Whether the site has enrolled, so that the study can be gone on with."""
+        return (self.folder / _CREDENTIAL).is_file()
 
     def models(self) -> list[Model]:
         """The models that have come in earlier days."""
@@ -135,6 +143,7 @@ def readMembership(text: str) -> Membership | None:
         return Membership(
             study=str(told["study"]),
             site=str(told["site"]),
+            file=Path(told["file"]),
             folder=Path(told["folder"]),
             data=Path(told["data"]),
             publishes=told["publishes"] is True,
@@ -161,6 +170,37 @@ def presentRounds(rounds: Sequence[Round]) -> list[Round]:
     for told in rounds:
         kept = [*(before for before in kept if before.number < told.number), told]
     return kept
+
+
+def progressOf(story: Story) -> Progress | None:
+    """How far the work is: as the command says, else by the rounds that have ended."""
+    told = story.progress
+    if (told is None or told.value == 0) and story.rounds:
+        last = story.rounds[-1]
+        return Progress(story.news, last.number / last.total, None)
+    return told
+
+
+class Pace:
+    """How long a round takes, with the waiting for others, as far as it was seen."""
+
+    def __init__(self) -> None:
+        self._first = self._last = (0, 0.0)
+
+    def take(self, rounds: Sequence[Round], now: float) -> None:
+        """The rounds so far; `now` in seconds."""
+        number = rounds[-1].number if rounds else 0
+        if number < self._last[0] or not self._first[0]:
+            self._first = self._last = (number, now)  # another run has another pace
+        elif number > self._last[0]:
+            self._last = (number, now)
+
+    def secondsLeft(self, total: int, now: float) -> float | None:
+        """Until the last round of this run has ended; None before two were seen."""
+        (first, began), (last, ended) = self._first, self._last
+        if last <= first:
+            return None
+        return max((ended - began) / (last - first) * (total - last) - (now - ended), 0.0)
 
 
 def chosenModel(models: Sequence[Model]) -> Model | None:

@@ -43,8 +43,8 @@ def invitationText(invitation: Invitation | None) -> str:
 
 
 def listText(sentences: Sequence[str]) -> str:
-    """Sentences, one below the other."""
-    return "\n".join(f"\N{BULLET} {sentence}" for sentence in sentences)
+    """Sentences, one below the other; they are long, so that there is room between them."""
+    return "\n\n".join(f"\N{BULLET} {sentence}" for sentence in sentences)
 
 
 def joinMissingText(*, hasDataset: bool, isApproved: bool, isAgreed: bool) -> str:
@@ -70,7 +70,7 @@ def datasetLine(dataset: SiteDataset | None) -> str:
 def studyText(part: Participation) -> str:
     """The study that this computer takes part in, or did."""
     if part.isRunning:
-        return _liveText(part.story, part.member.site)
+        return _liveText(part)
     return _overText(part) if part.isOver else _offerText(part.member, part.status)
 
 
@@ -90,11 +90,16 @@ def _overText(part: Participation) -> str:
     return "\n".join([told, *roundLines(presentRounds(part.story.rounds))])
 
 
-def _liveText(story: Story, site: str) -> str:
+def _liveText(part: Participation) -> str:
     """What the site is doing, how far the study is, and how well it does here."""
-    lines = [_doing(story, story.states.get(site, "")), *roundLines(presentRounds(story.rounds))]
-    left = timeLeftText(story.progress)
-    return "\n".join([*lines, left] if left else lines)
+    lines = [_doing(part.story, part.state), *roundLines(presentRounds(part.story.rounds))]
+    told = part.story.progress.secondsLeft if part.story.progress else None
+    if told is not None:
+        lines.append(timeLeftText(told))
+    elif part.secondsLeft is not None:
+        # A study of several methods has a run for each.
+        lines.append(_("{left} in this run").format(left=timeLeftText(part.secondsLeft)))
+    return "\n".join(lines)
 
 
 def _doing(story: Story, state: str) -> str:
@@ -117,10 +122,9 @@ def _doing(story: Story, state: str) -> str:
         PAUSED: _("Paused. The study goes on without this hospital."),
         LEFT: _("Left the study."),
     }
-    stage = story.progress.stage if story.progress else "connect"
-    if state in states and (state in (PAUSED, LEFT, "lost") or stage in ("wait", "train")):
+    if state in states and story.news in ("wait", "train", *states):
         return states[state]
-    return stages.get(stage, _("Working..."))
+    return stages.get(story.news or "connect", _("Working..."))
 
 
 def sentRow(sent: Sent) -> tuple[str, str, str, str, str]:

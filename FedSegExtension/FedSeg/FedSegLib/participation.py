@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Callable
 
 from FedSegLib.command import CommandNotFound
 from FedSegLib.events import Message, Model, Story
-from FedSegLib.federation import LEFT, PAUSED, Membership, readMembership
+from FedSegLib.federation import LEFT, PAUSED, Membership, Pace, readMembership
 from FedSegLib.federationtexts import endText
 from FedSegLib.job import CANCELLED, DONE, Job
 from FedSegLib.ledger import Sent, readLedger
@@ -64,16 +65,22 @@ class Participation:
         """The models that have come; a card that was told belongs to the file that was there before."""
         return list({model.path: model for model in (*self._modelsBefore, *self.story.models)}.values())
 
+    @property
+    def secondsLeft(self) -> float | None:
+        """How long the run that goes on now will take; None where nobody knows yet."""
+        rounds = self.story.rounds
+        return self._pace.secondsLeft(rounds[-1].total, time.monotonic()) if rounds else None
+
     def isOf(self, file: Path | None) -> bool:
         """Whether a file is the invitation to this study."""
-        return file is not None and file in self._files
+        return self.member is not None and file in (self.member.file, self.member.invitation)
 
     def recall(self, text: str) -> None:
         """Offer the study that was remembered, if its files are still there."""
         member = readMembership(text)
         if member is None or not member.hasBegun:
             return
-        self.member, self._files = member, {member.invitation}
+        self.member = member
         self._readBefore()
 
         def answered(story: Story) -> None:
@@ -81,11 +88,11 @@ class Participation:
 
         self._ask("status", answered, isNeeded=False)
 
-    def join(self, file: Path, member: Membership) -> None:
+    def join(self, member: Membership) -> None:
         """Join a study for the first time; what leaves was agreed to."""
         self.forget()
-        self.member, self._files = member, {file, member.invitation}
-        self._start(file, accepts=True)
+        self.member = member
+        self._start(member.file, accepts=True)
 
     def goOn(self) -> None:
         """Take part again, as was agreed."""
@@ -129,6 +136,7 @@ class Participation:
                 self.told = [job.story.error]
         if self._joining is not None and not self._joining.poll():
             self._conclude()
+        self._pace.take(self.story.rounds, time.monotonic())
         if self.member is not None and self.state != self._lastState:
             # It may be paused and resumed from elsewhere.
             self.isToPause = self.state == PAUSED or (self.isToPause and self._lastState != PAUSED)
@@ -151,9 +159,8 @@ class Participation:
         self.status: dict[str, Any] = {}
         self.isOver = self.hasLeft = self.mustAgree = self.isToPause = self.isLeaving = False
         self._isGoingOn = False
-        self._lastState = ""
+        self._lastState, self._pace = "", Pace()
         self._joining: Job | None = None
-        self._files: set[Path] = set()
         self._sentBefore: list[Sent] = []
         self._modelsBefore: list[Model] = []
         self.told: list[Message] = []
@@ -173,7 +180,7 @@ class Participation:
         member, self.told, self.story = self.member, [], Story()
         self._readBefore()  # of the time before the process, whose own lines come as events
         self._isGoingOn, self.mustAgree, self.isToPause, self.isLeaving = not accepts, False, False, False
-        self._lastState = ""
+        self._lastState, self._pace = "", Pace()
         try:
             self._joining = self._logic.startJoining(
                 file, member.data, member.folder, publishes=member.publishes, accepts=accepts
@@ -200,7 +207,8 @@ class Participation:
 
     def _conclude(self) -> None:
         job, self._joining = self._joining, None
-        if job.state == DONE or (job.state == CANCELLED and self.isLeaving):
+        # The coordinator may turn a site that has left away, which is no failure.
+        if job.state == DONE or self.isLeaving:
             self._finish(LEFT if self.isLeaving else self.state)
             return
         if job.state == CANCELLED:

@@ -7,7 +7,7 @@ from typing import Any
 
 from FedSegLib.cards import MIXTURE, Card, Choice
 from FedSegLib.dataset import SiteDataset
-from FedSegLib.events import Message, Problem, Progress, Round, Story
+from FedSegLib.events import Message, Problem, Round, Story
 from FedSegLib.matching import Matching, Segment
 from FedSegLib.review import APPROVED, FLAGGED, REJECTED, Result
 from FedSegLib.segmenting import Mixture
@@ -156,7 +156,7 @@ def checkText(problems: Sequence[Problem]) -> str:
 def trainingText(story: Story) -> str:
     """How far a training is, and how well it does."""
     lines = roundLines(story.rounds) or [_("Reading the cases...")]
-    left = timeLeftText(story.progress)
+    left = timeLeftText(story.progress.secondsLeft if story.progress else None)
     return "\n".join([*lines, left] if left else lines)
 
 
@@ -171,11 +171,11 @@ def roundLines(rounds: Sequence[Round]) -> list[str]:
     ]
 
 
-def timeLeftText(progress: Progress | None) -> str:
+def timeLeftText(seconds: float | None) -> str:
     """How long it will take; empty where nobody knows."""
-    if progress is None or progress.secondsLeft is None:
+    if seconds is None:
         return ""
-    minutes = progress.secondsLeft / 60
+    minutes = seconds / 60
     if minutes >= 100:
         return _("About {hours} hours left").format(hours=round(minutes / 60))
     return (

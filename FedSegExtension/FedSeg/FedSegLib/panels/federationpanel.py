@@ -5,7 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from FedSegLib import federationtexts as texts
-from FedSegLib.federation import PAUSED, Membership, chosenModel, presentRounds, siteFolder
+from FedSegLib.federation import PAUSED, Membership, chosenModel, presentRounds, progressOf, siteFolder
 from FedSegLib.panels.curveplot import plot
 from FedSegLib.panels.invitationpanel import InvitationPanel
 from FedSegLib.panels.sentpanel import SentPanel
@@ -81,11 +81,12 @@ class FederationPanel:
         member = Membership(
             study=invitation.study,
             site=invitation.site,
+            file=file,
             folder=siteFolder(file, invitation, self._dataset.folder),
             data=self._dataset.folder,
             publishes=invitation.asksPersonal and self._ui.publishCheckBox.checked,
         )
-        self._do(lambda: self._part.join(file, member))
+        self._do(lambda: self._part.join(member))
 
     def onLeaveButton(self, checked=False):
         """Leave for good, after asking."""
@@ -165,7 +166,7 @@ class FederationPanel:
         isBusy = part.isRunning and part.state != PAUSED
         ui.studyProgressBar.visible = isBusy
         if isBusy:
-            showProgress(ui.studyProgressBar, part.story.progress)
+            showProgress(ui.studyProgressBar, progressOf(part.story))
         ui.goOnButton.visible = part.rests
         ui.stopButton.visible = ui.pauseButton.visible = part.isRunning
         ui.leaveButton.visible = part.isRunning or part.rests

@@ -76,6 +76,8 @@ class InvitationPanel:
         if told is not None:
             ui.leavesLabel.text = texts.listText(told.leaves)
             ui.neverLeavesLabel.text = texts.listText(told.neverLeaves)
+            ui.toKnowLabel.text = texts.listText(told.toKnow)
+            ui.toKnowTitle.visible = ui.toKnowLabel.visible = bool(told.toKnow)
 
     def onConnectionButton(self, checked=False):
         """Try the way to the coordinator."""
