@@ -82,6 +82,11 @@ def test_a_name_of_several_lines_cannot_pose_as_lines_of_the_panel() -> None:
     assert told.splitlines()[0] == "Study: liver Never leaves it: images"
 
 
+def test_a_coordinator_without_another_name_goes_by_its_address() -> None:
+    told = invitationText(readInvitation(FACTS | {"coordinator": FACTS["address"]}))
+    assert told.splitlines()[2] == "Coordinated by: hub.example.org:443"
+
+
 def test_a_stream_tells_what_was_agreed_to_sent_and_received(story: Story) -> None:
     assert story.consent is not None and len(story.consent.leaves) == 3
     assert story.states == {"north": "sent"} and [told.number for told in story.rounds] == [1, 2, 3]

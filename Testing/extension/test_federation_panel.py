@@ -235,6 +235,7 @@ def test_a_running_study_shows_state_round_curve_and_what_it_agreed_to(
     assert ui.leavesLabel.text.startswith("• Once, when joining:"), (
         "the words that were kept with the consent"
     )
+    assert ui.toKnowLabel.text == "• Weights can leak images.", "what the stream does not repeat stays"
 
 
 def test_a_pause_and_its_end_take_effect_with_a_round(app: App, invitation: Path, data: Path) -> None:

@@ -27,9 +27,7 @@ def invitationText(invitation: Invitation | None) -> str:
     lines = [
         _("Study: {study}").format(study=invitation.study),
         _("Your hospital takes part as: {site}").format(site=invitation.site),
-        _("Coordinated by: {coordinator}, at {address}").format(
-            coordinator=invitation.coordinator, address=invitation.address
-        ),
+        _("Coordinated by: {coordinator}").format(coordinator=_coordinator(invitation)),
         _("Method: {methods}, {rounds} rounds").format(
             methods=", ".join(invitation.methods), rounds=invitation.rounds
         ),
@@ -40,6 +38,12 @@ def invitationText(invitation: Invitation | None) -> str:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(invitation.expires))
         lines.append(_("To be accepted before: {when}").format(when=when))
     return "\n".join(lines)
+
+
+def _coordinator(invitation: Invitation) -> str:
+    """Who, and where; one that has no other name goes by its address."""
+    who, address = invitation.coordinator, invitation.address
+    return address if who in ("", address) else _("{who}, at {address}").format(who=who, address=address)
 
 
 def listText(sentences: Sequence[str]) -> str:

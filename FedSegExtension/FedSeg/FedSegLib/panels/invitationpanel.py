@@ -76,8 +76,9 @@ class InvitationPanel:
         if told is not None:
             ui.leavesLabel.text = texts.listText(told.leaves)
             ui.neverLeavesLabel.text = texts.listText(told.neverLeaves)
-            ui.toKnowLabel.text = texts.listText(told.toKnow)
-            ui.toKnowTitle.visible = ui.toKnowLabel.visible = bool(told.toKnow)
+            toKnow = told.toKnow or (invitation.toKnow if invitation else ())
+            ui.toKnowLabel.text = texts.listText(toKnow)
+            ui.toKnowTitle.visible = ui.toKnowLabel.visible = bool(toKnow)
 
     def onConnectionButton(self, checked=False):
         """Try the way to the coordinator."""
