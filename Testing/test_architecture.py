@@ -29,8 +29,8 @@ ARROWS: dict[str, set[str]] = {
     "sharing": {"errors", "sitedata", "data"},
     "setting": {"study", "agreement", "sitedata", "sharing", "data", "federation", "inference", "nets"},
 }
-"""The study's modules at the package's top, `simulation` and `verbs` stand above all of these, in this order; the two ends
-of a federation across hospitals, `coordinator` and `hospital`, above `simulation`."""
+"""The study's modules at the package's top, `simulation` and `verbs` stand above all of these, in this order; the two
+ends of a federation across hospitals, `coordinator` and `hospital`, above `simulation`."""
 
 
 def modules() -> list[Path]:

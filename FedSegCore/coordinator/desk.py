@@ -1,4 +1,4 @@
-"""What a coordinator keeps on disk besides a study's results: who it is, its certificates, where it can be reached."""
+"""What a coordinator keeps besides a study's results: who it is, its certificates, where it can be reached."""
 
 from __future__ import annotations
 

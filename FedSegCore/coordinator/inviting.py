@@ -47,8 +47,8 @@ def invite(site: str, served: Path, target: Path, *, days: float) -> dict[str, A
     token, expires = new_token(), time.time() + days * _DAY_S
     desk.roster(study).invite(site, token, expires)
     write_invitation(
-        target, desk.identity, site=site, address=facts["address"], study=facts["study"], token=token, expires=expires,
-        ca=facts["ca"],
+        target, desk.identity, site=site, address=facts["address"], study=facts["study"], token=token,
+        expires=expires, ca=facts["ca"],
     )  # fmt: skip
     return {
         "site": site, "address": facts["address"], "expires": expires,

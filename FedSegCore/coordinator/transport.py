@@ -7,7 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
@@ -143,7 +143,7 @@ class AcrossHospitals:
         for reply in self._engine.collect(list(open_)):
             name, one = open_[reply.message_id]
             if "failed" not in reply.head:
-                path = self._folder / f"{len(list(self._folder.iterdir()))}"
+                path = self._folder / one.ask
                 try:
                     path.write_bytes(reply.body)
                 except OSError as error:

@@ -3,7 +3,7 @@
 A coordinator runs Flower's SuperLink as a child process on its own machine, a hospital Flower's SuperNode. Both
 run in process isolation: whoever works on their tasks takes them over a local connection, with a secret that only
 the two share. Here that is the process that holds the study's state. So no process is started for a message, and
-nothing that a server sends is ever run: the app bundle that Flower wants is an empty one, and a site refuses any other.
+nothing that a server sends is ever run: the app bundle that Flower wants is an empty one; a site refuses any other.
 
 What Flower's own task processes do is done here with the same parts of Flower. They are not promised to stay, which
 is why one minor version is pinned and the conformance test runs a study through it.
@@ -71,7 +71,7 @@ Answer = Callable[[Head, bytes], tuple[Head, bytes]]
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for one message. The head tells why there is no body: `failed`, and `by` where Flower lost it."""
+    """What came back for one message. The head tells why there is no body: `failed`; `by` where Flower lost it."""
 
     message_id: str
     head: Head
@@ -109,7 +109,7 @@ clientapp = "app:nothing"
 
 @final
 class SuperLink:
-    """A SuperLink on this machine's loopback, with one run in it. It keeps nothing on disk: its state is ours to make anew.
+    """A SuperLink on this machine's loopback, with one run in it. It keeps nothing on disk: we make its state anew.
 
     Args:
         folder: for its log and Flower's own files; emptied of neither.

@@ -1,4 +1,4 @@
-"""A site's connection that mends itself: the SuperNode is started anew, and the coordinator told, whenever it must be."""
+"""A site's connection that mends itself: the SuperNode is started anew, and the coordinator told, where needed."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Connected:
         folder: for the engine's log and files.
         ca: PEM file of the certificate authority; none: the system's.
         tell: is told how the study goes, as the hub says it.
+        gone: whether the site has left the study.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Connected:
         ca: Path | None,
         key: Path,
         tell: Callable[[dict[str, Any]], None],
+        gone: Callable[[], bool],
     ) -> None:
         self._client = client
         self._resident = resident
@@ -46,6 +48,7 @@ class Connected:
         self._ca = ca
         self._key = key
         self._tell = tell
+        self._gone = gone
         self._ended = threading.Event()
         self._node: SuperNode | None = None
         self._failure: FedSegError | None = None
@@ -87,9 +90,9 @@ class Connected:
         with self._client() as hub:
             while not self._ended.wait(_WATCH_S):
                 try:
-                    state = hub.state()
+                    state = {"state": "finished"} if self._gone() else hub.state()
                 except FedSegError as error:
-                    self._failure = error
+                    self._failure = None if self._gone() else error
                     self._ended.set()
                     self._cut()
                     return

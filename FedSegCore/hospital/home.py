@@ -26,15 +26,14 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def claim(self, facts: dict[str, Any]) -> None:
-        """Make it the folder of one site of one study.
+    def claim(self, facts: dict[str, Any], invitation: bytes) -> None:
+        """Make it the folder of one site of one study; the invitation is kept with it.
 
         Raises:
             UsageError: it is another's.
         """
-        path = self.folder / "site.json"
-        if path.is_file():
-            known = json.loads(path.read_text(encoding="utf-8"))
+        known = self._facts()
+        if known:
             if known != facts:
                 raise UsageError(
                     f'{self.folder} belongs to site {known["site"]} of the study "{known["study"]}".',
@@ -43,7 +42,18 @@ class Home:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        write_atomic(path, json.dumps(facts).encode())
+        write_private(self.invitation, invitation)
+        write_atomic(self.folder / "site.json", json.dumps(facts).encode())
+
+    @property
+    def site(self) -> str:
+        """The site's name; "" before it was claimed."""
+        return str(self._facts().get("site", ""))
+
+    @property
+    def invitation(self) -> Path:
+        """The invitation that it was claimed with."""
+        return self.folder / "invitation.fedseg"
 
     @property
     def key(self) -> Path:
@@ -89,3 +99,33 @@ class Home:
     def paused(self) -> bool:
         """Whether the site pauses."""
         return (self.folder / PAUSED).exists()
+
+    @property
+    def left(self) -> bool:
+        """Whether the site has left the study."""
+        return (self.folder / LEFT).exists()
+
+    def mark(self, name: str, *, present: bool) -> None:
+        """Put down or take away `paused` or `left`."""
+        if present:
+            write_atomic(self.folder / name, b"")
+        else:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _facts(self) -> dict[str, Any]:
+        path = self.folder / "site.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def known_home(folder: Path) -> Home:
+    """The folder of a site that has joined.
+
+    Raises:
+        UsageError: it is none.
+    """
+    home = Home(folder)
+    if not home.site:
+        raise UsageError(
+            f"{folder} is not a site's folder.", "Give the folder that `fedseg join` was given as --site-dir."
+        )
+    return home

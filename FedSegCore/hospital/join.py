@@ -1,200 +1,135 @@
-"""A hospital's end of a study: asked for consent, checked, enrolled, then at work until the study has ended."""
+"""How a hospital joins: it agrees, its data are checked, it enrols, tells of itself, and waits for the others."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, final
-
-import torch
+from typing import Any
 
 from FedSegCore.agreement import Agreement
-from FedSegCore.errors import DataError, StudyError
+from FedSegCore.errors import DataError, UsageError
 from FedSegCore.federation import wire
-from FedSegCore.federation.client import Client
-from FedSegCore.federation.invitation import Invitation
 from FedSegCore.federation.joining import Joining
-from FedSegCore.federation.ledger import Ledger
-from FedSegCore.federation.rounds import Emit
 from FedSegCore.files import write_atomic
-from FedSegCore.hospital.connected import Connected
-from FedSegCore.hospital.home import Home
+from FedSegCore.hospital.consent import give_consent, read_consent, shown_text
+from FedSegCore.hospital.guest import Guest
 from FedSegCore.hospital.hubclient import HubClient
-from FedSegCore.hospital.resident import Resident
-from FedSegCore.methods.registry import named
+from FedSegCore.hospital.leaving import what_leaves, what_never_leaves
+from FedSegCore.preflight import inspect
+from FedSegCore.progress import Reading
 from FedSegCore.setting import Setting, read_sites, setting_of
-from FedSegCore.simulation.participants import cores, member_client
-from FedSegCore.simulation.run import Cache, Run, read_cache
 from FedSegCore.sitedata import SiteFolder, declare
-from FedSegCore.study import Study, parse_study
 from FedSegCore.version import VERSION
 
-_PATIENCE_S = 24 * 3600.0
-"""How long an unreachable coordinator is waited for; a restart of it, or a night without network, ends nothing."""
-_GOODBYE_S = 60.0
-"""After the last round the coordinator may close its port soon."""
 
-
-@final
-@dataclass(frozen=True)
-class Guest:
-    """One site of one study, at home.
+def agree_to(guest: Guest, invitation: Path, ask: Callable[[str], bool]) -> None:
+    """Show what will leave and have it agreed to, once for each invitation and text.
 
     Args:
-        study: with this site's own folder as its data.
-    """
-
-    invitation: Invitation
-    study: Study
-    home: Home
-    device: torch.device
-    emit: Emit
-
-    @property
-    def name(self) -> str:
-        """The site's name in the study."""
-        return self.invitation.site
-
-    @property
-    def ledger(self) -> Ledger:
-        """Everything that leaves."""
-        return Ledger(self.home.folder / "ledger.jsonl")
-
-    def hub(self, *, patience_s: float = _PATIENCE_S) -> HubClient:
-        """A client of the hub, with the credential if there is one."""
-        tell = partial(self.emit, "progress", stage="connect", value=0.0, eta_s=None)
-        return HubClient(
-            self.invitation.address, self.invitation.ca, self.home.credential or None, patience_s=patience_s,
-            tell=lambda message: tell(message=message),
-        )  # fmt: skip
-
-
-def study_of(invitation: Invitation, data: Path, *, publish_personal: bool) -> Study:
-    """The study as this site sees it: its own folder, and whether its personal model may be published.
+        invitation: its file.
+        ask: shows the text and says whether the user agrees.
 
     Raises:
-        StudyError: the coordinator's study cannot be read by this version.
+        UsageError: the user does not.
     """
-    study = parse_study(invitation.tables(), Path())
-    own = [site for site in study.sites if site.name == invitation.site and site.role == "member"]
-    if not own:
-        raise StudyError(
-            f"The study has no member {invitation.site}.", "Ask the coordinator for a new invitation."
+    guest.emit(
+        "consent", leaves=what_leaves(guest.study, guest.name), never_leaves=what_never_leaves(),
+        coordinator=guest.invitation.address, study=guest.study.name,
+    )  # fmt: skip
+    text, data = shown_text(guest.study, guest.name), invitation.read_bytes()
+    given = read_consent(guest.home.folder)
+    if given is not None and given.covers(data, text):
+        return
+    if not ask(text):
+        raise UsageError(
+            "Nothing was agreed to, so nothing has left.", "Join again when your hospital agrees."
         )
-    sites = tuple(
-        replace(site, data=data.resolve(), publish_personal=publish_personal) if site is own[0] else site
-        for site in study.sites
-    )
-    return replace(study, sites=sites)
+    give_consent(guest.home.folder, data, text, publish_personal=guest.site.publish_personal)
 
 
-def join(guest: Guest) -> Setting:
+def claim(guest: Guest, invitation: Path) -> None:
+    """Make the site's folder this study's and this site's.
+
+    Args:
+        invitation: its file.
+
+    Raises:
+        UsageError: it is another's, or the site has left the study.
+    """
+    facts = {"site": guest.name, "study": guest.study.name, "identity": guest.invitation.identity}
+    guest.home.claim(facts, invitation.read_bytes())
+    if guest.home.left:
+        raise UsageError(
+            f"{guest.name} has left this study.",
+            "To take part again, ask the coordinator for a new invitation.",
+        )
+
+
+def check(guest: Guest) -> SiteFolder:
+    """Look at every file of the dataset; the site joins without errors or not at all.
+
+    Raises:
+        DataError: there are errors; each was told.
+    """
+    progress = Reading(guest.emit).dataset()
+    problems, _ = inspect(guest.site.data, guest.study, guest.site, progress=progress)
+    for problem in problems:
+        facts = {name: getattr(problem, name) for name in ("file", "severity", "message", "fix")}
+        guest.emit("problem", **facts)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise DataError(
+            f"The dataset has {len(errors)} errors, the first in {errors[0].file}: {errors[0].message}",
+            f"fedseg check {guest.site.data} lists them all; mend them and join again.",
+        )
+    (folder,) = read_sites([guest.site])
+    return folder
+
+
+def join(guest: Guest, folder: SiteFolder) -> Setting:
     """Enrol, tell what the study needs to know, and wait until all have agreed.
 
     Raises:
-        FedSegError: the hub refuses, or the dataset cannot be used.
+        HubError: the coordinator refuses.
+        DataError: the dataset is not what it was when the site joined.
     """
-    guest.home.claim({
-        "site": guest.name, "study": guest.study.name, "address": guest.invitation.address,
-        "identity": guest.invitation.identity,
-    })  # fmt: skip
-    (folder,) = read_sites([site for site in guest.study.sites if site.name == guest.name])
     with guest.hub() as hub:
         if not guest.home.credential:
-            engine_key = guest.home.engine_key()
-            credential = hub.enrol(
-                guest.name, token=guest.invitation.token, engine_key=engine_key, fedseg=VERSION
-            )
+            key, token = guest.home.engine_key(), guest.invitation.token
+            credential = hub.enrol(guest.name, token=token, engine_key=key, fedseg=VERSION)
             guest.home.keep_credential(credential)
-        joining = _declared(guest, folder, hub)
-        agreed = guest.home.agreement() or _awaited(guest, hub)
+        joining = _declare(guest, folder, hub)
+        agreed = guest.home.agreement() or _await_others(guest, hub)
     agreement = Agreement.from_dict(agreed.get("agreement"))
     return setting_of(guest.study, agreement, {guest.name: joining}, [folder])
 
 
-def _declared(guest: Guest, folder: SiteFolder, hub: HubClient) -> Joining:
-    """Say once what the site has; the first word is kept and holds."""
+def _declare(guest: Guest, folder: SiteFolder, hub: HubClient) -> Joining:
+    """Say what the site has; the first word is kept and holds, for the coordinator's plan was made from it."""
     kept = guest.home.folder / "joining"
     if kept.is_file():
-        data = kept.read_bytes()
-        joining = wire.decode(Joining, data, str(kept))
-        if joining.num_cases != len(folder.choice.training):
+        joining = wire.decode(Joining, kept.read_bytes(), str(kept))
+        cases = len(folder.choice.training)
+        if joining.num_cases != cases:
             raise DataError(
-                f"The dataset has {len(folder.choice.training)} training cases; {joining.num_cases} when this site joined.",
+                f"The dataset has {cases} training cases; it had {joining.num_cases} when this site joined.",
                 "Restore it as it was, or ask the coordinator for a new invitation.",
             )
     else:
-        guest.emit(
-            "progress", stage="data", value=0.0, message="Reading the cases for the passport", eta_s=None
-        )
-        joining = declare(folder, within=guest.study.labels, passport=guest.study.plan.auto)
-        data = wire.encode(joining)
-    line = guest.ledger.record(data, site=guest.name, round_number=0, kind="join")
-    guest.emit("ledger", **line)
+        tell = Reading(guest.emit).dataset()
+        joining = declare(folder, within=guest.study.labels, passport=guest.study.plan.auto, progress=tell)
+        write_atomic(kept, wire.encode(joining))
+    data = kept.read_bytes()
+    guest.emit("ledger", **guest.ledger.record(data, site=guest.name, round_number=0, kind="join"))
     hub.join(data)
-    write_atomic(kept, data)
     guest.emit("site_state", site=guest.name, state="joined")
     return joining
 
 
-def _awaited(guest: Guest, hub: HubClient) -> dict[str, Any]:
+def _await_others(guest: Guest, hub: HubClient) -> dict[str, Any]:
     guest.emit("progress", stage="wait", value=0.0, message="Waiting for the other sites", eta_s=None)
     while (agreed := hub.study(wait_s=20)) is None:
-        pass
+        if guest.home.left:
+            raise UsageError(f"{guest.name} has left this study.", "")
     guest.home.keep_agreement(agreed)
     return agreed
-
-
-def take_part(guest: Guest, setting: Setting) -> None:
-    """Answer the coordinator until the study has ended."""
-    torch.set_num_threads(guest.study.train.threads or cores())
-    guest.emit("progress", stage="data", value=0.0, message="Reading and preparing the cases", eta_s=None)
-    cache = read_cache(setting, setting.sites, setting.sites)
-    resident = Resident(
-        guest.name, guest.home.folder, lambda run: client_of(guest, setting, cache, run),
-        rounds=guest.study.rounds, emit=guest.emit,
-    )  # fmt: skip
-    connected = Connected(
-        guest.hub, resident, folder=guest.home.folder / "engine", ca=guest.home.keep_ca(guest.invitation.ca),
-        key=guest.home.key, tell=guest.home.tell,
-    )  # fmt: skip
-    guest.emit(
-        "progress", stage="train", value=0.0, message="Connected; waiting for the next round", eta_s=None
-    )
-    connected.work()
-
-
-def runs_of(study: Study) -> dict[str, tuple[str, int]]:
-    """The study's runs by their names: method and seed."""
-    return {f"{method}-seed{seed}": (method, seed) for method in study.methods for seed in study.seeds}
-
-
-def run_of(guest: Guest, setting: Setting, cache: Cache, run: str) -> Run:
-    """One run at this site.
-
-    Raises:
-        KeyError: it is not of the study.
-    """
-    method, seed = runs_of(guest.study)[run]
-    entry = named(method, guest.study.method_options)
-    return Run(setting, cache, entry, seed, guest.home.folder / "runs" / run, guest.device)
-
-
-def client_of(guest: Guest, setting: Setting, cache: Cache, run: str) -> Client:
-    """This site's end of one run. All runs share one ledger."""
-    return member_client(run_of(guest, setting, cache, run), setting.sites[0], ledger=guest.ledger.path)
-
-
-def fetch_models(guest: Guest) -> list[Path]:
-    """Take the published models home, checked and whole."""
-    taken = []
-    with guest.hub(patience_s=_GOODBYE_S) as hub:
-        for model in hub.models():
-            target = guest.home.folder / "models" / model.run / model.file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            hub.download(model.run, model.file, model.sha256, target, size=model.bytes)
-            guest.emit("model", path=str(target), name=target.stem, card=model.card)
-            taken.append(target)
-        hub.received()
-    return taken

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, final
 
-from FedSegCore.errors import SiteError, StorageError
+from FedSegCore.errors import SiteError
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.failures import site_failure
-from FedSegCore.federation.ledger import Ledger, read_lines
+from FedSegCore.federation.ledger import Ledger, append_line, read_lines
 from FedSegCore.federation.rounds import Emit
 from FedSegCore.files import write_atomic
-
-PAUSED: Final = "paused"
-"""A file of this name in the site's folder: no message is answered until it is gone."""
+from FedSegCore.hospital.home import Home
 
 Answered = tuple[dict[str, str], bytes]
 
@@ -30,18 +28,19 @@ class Resident:
 
     Args:
         site: the site's name.
-        folder: the site's own folder.
+        home: the site's own folder.
         clients: makes the site's end of a run by the run's name; raises KeyError for a run that is not of the study.
         rounds: of each run.
         emit: is told what happens, for people and machines at the hospital.
     """
 
     def __init__(
-        self, site: str, folder: Path, clients: Callable[[str], Client], *, rounds: int, emit: Emit
+        self, site: str, home: Home, clients: Callable[[str], Client], *, rounds: int, emit: Emit
     ) -> None:
         self._site = site
         self._rounds = rounds
-        self._folder = folder
+        self._home = home
+        self._folder = home.folder
         self._make = clients
         self._made: dict[str, Client] = {}
         self._emit = emit
@@ -56,7 +55,7 @@ class Resident:
             StorageError: this machine's disk takes no more.
         """
         run, self.asked = str(head.get("run", "")), str(head.get("ask", ""))
-        if (self._folder / PAUSED).exists():
+        if self._home.paused:
             self._emit("site_state", site=self._site, state="paused")
             return {"failed": "it pauses.", "fix": "It takes part again once it resumes."}, b""
         try:
@@ -93,7 +92,7 @@ class Resident:
         self._emit("site_state", site=self._site, state="training")
         reply = client.handle(body)
         write_atomic(kept, question + reply)
-        self._tell(client.ledger, time.monotonic() - started)
+        self._tell(run, client.ledger, body, time.monotonic() - started)
         return reply
 
     def _again(self, ledger: Ledger, reply: bytes) -> None:
@@ -104,7 +103,7 @@ class Resident:
                 ledger.record(reply, site=line["site"], round_number=line["round"], kind=line["kind"])
                 return
 
-    def _tell(self, ledger: Ledger, seconds: float) -> None:
+    def _tell(self, run: str, ledger: Ledger, body: bytes, seconds: float) -> None:
         line = read_lines(ledger.path)[-1]
         self._emit("ledger", **line)
         if line["kind"] == "update":
@@ -112,9 +111,23 @@ class Resident:
             dice = {
                 name.removeprefix("dice."): value for name, value in told.items() if name.startswith("dice.")
             }
-            self._emit("round", number=line["round"], total=self._rounds, loss=told["loss"], dice=dice,
-                       seconds=round(seconds, 3))  # fmt: skip
+            facts = {"loss": told["loss"], "dice": dice, "seconds": round(seconds, 3)}
+            self._emit("round", number=line["round"], total=self._rounds, **facts)
+            self._log(run, line, facts, len(body))
         self._emit("site_state", site=self._site, state="sent")
+
+    def _log(self, run: str, line: Mapping[str, Any], facts: Mapping[str, Any], came: int) -> None:
+        """The round's line as the coordinator has it, of this site alone, for the report at the hospital."""
+        own = {
+            "seconds": facts["seconds"],
+            "bytes": line["bytes"],
+            "loss": facts["loss"],
+            "dice": facts["dice"],
+        }
+        append_line(self._folder / "runs" / run / "rounds.jsonl", {
+            "round": line["round"], "total": self._rounds, "sites": {self._site: own}, "left_out": {},
+            "bytes_down": came, "took_part": [self._site], "bytes_up": line["bytes"], **facts,
+        })  # fmt: skip
 
 
 def _read(path: Path) -> bytes:

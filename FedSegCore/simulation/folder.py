@@ -68,5 +68,5 @@ def _read_mark(mark: Path) -> dict[str, object]:
 
 
 def _counts(path: Path) -> bool:
-    """Whether a file says that a study was run here; a demo's images, a coordinator's keys, a cut-short first write do not."""
+    """Whether a file says that a study was run here; a demo's images, a coordinator's keys, half a file do not."""
     return path.name not in ("hospitals", "coordinator", "study.json") and not path.name.endswith(".partial")

@@ -61,13 +61,17 @@ def make_transport(run: Run) -> Transport:
     return InProcess({data.site.name: member_client(run, data) for data in run.setting.with_role("member")})
 
 
-def member_client(run: Run, data: SiteData, *, ledger: Path | None = None) -> Client:
+def member_client(run: Run, data: SiteData, *, ledger: Path | None = None, calibrates: bool = True) -> Client:
     """One member's end of the federation.
 
     Args:
         ledger: where everything that leaves is written down; none: the run's own.
+        calibrates: whether it tells how its validation cases fare with the published models when asked.
     """
-    return _client(run, _member(run, data), ledger or run.folder / "ledger.jsonl")
+    client = _client(run, _member(run, data), ledger or run.folder / "ledger.jsonl")
+    if not calibrates:
+        client.survey = None
+    return client
 
 
 def _job(run: Run) -> dict[str, Any]:

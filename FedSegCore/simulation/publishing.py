@@ -57,22 +57,24 @@ class WrittenModel:
 
 def write_models(run: Run, published: Mapping[str, Published]) -> list[WrittenModel]:
     """Model files: what was published, and each site's own where the method makes one."""
-    # A local model is copied from its site's folder, whether or not the site offered it.
+    # A local model is copied from its site's folder where that is here, whether or not the site offered it.
     written = [
         _published(run, name, model)
         for name, model in published.items()
-        if model.owner is None or run.entry.own == "personal"
+        if model.owner is None or run.entry.own == "personal" or not _own(run, model.owner.name).is_file()
     ]
     for info in run.setting.infos("member") if not run.entry.pooled else ():
-        own = run.folder / "sites" / info.name / "personal.safetensors"
-        if own.is_file():
+        if (own := _own(run, info.name)).is_file():
             written.append(_own_model(run, own, info.name))
     return written
 
 
 def _published(run: Run, name: str, model: Published) -> WrittenModel:
     owner = model.owner
-    name = "central" if run.entry.pooled else name
+    if owner:
+        name = f"{run.entry.own}-{owner.name}"
+    elif run.entry.pooled:
+        name = "central"
     everyone = run.trained_at
     # Only those whose private parts a merged model holds have taught it their structures.
     teachers = [owner] if owner else model.members or everyone
@@ -87,8 +89,12 @@ def _published(run: Run, name: str, model: Published) -> WrittenModel:
     path = run.folder / "models" / f"{name}.safetensors"
     save_model(path, model.weights, header)
     if owner:
-        return WrittenModel(path, name, "personal", owner.name)
+        return WrittenModel(path, name, "local" if run.entry.own == "local" else "personal", owner.name)
     return WrittenModel(path, name, "central" if run.entry.pooled else "global")
+
+
+def _own(run: Run, site: str) -> Path:
+    return run.folder / "sites" / site / "personal.safetensors"
 
 
 def _own_model(run: Run, own: Path, site: str) -> WrittenModel:

@@ -26,14 +26,25 @@ from FedSegCore.study import StudySite
 
 
 def report(
-    setting: Setting, runs: Sequence[Run], out: Path, *, scores: Sequence[Score], seconds: float
+    setting: Setting,
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    scores: Sequence[Score],
+    seconds: float,
+    ledger: Path | None = None,
 ) -> Path:
-    """Write `report.html` for all runs of a study."""
+    """Write `report.html` for all runs of a study.
+
+    Args:
+        ledger: the one of all runs; none: each run's folder has its own.
+    """
+    ledgers = [ledger] if ledger else [run.folder / "ledger.jsonl" for run in runs]
     inputs = ReportInputs(
         study=facts(setting, runs, seconds=seconds),
         scores=scores,
         rounds=[line for run in runs for line in _rounds(run)],
-        ledger=[line for run in runs for line in read_lines(run.folder / "ledger.jsonl")],
+        ledger=[line for path in ledgers for line in read_lines(path)],
         # A run of sites' own models alone has none for a site that never trains.
         overlays=next(filter(None, (overlays(run, scores) for run in reversed(runs))), []),
         cards={

@@ -32,36 +32,14 @@ def run(arguments: Namespace, console: Console) -> int:
 
 
 def _inspect(arguments: Namespace, console: Console) -> tuple[Sequence[Problem], list[str]]:
-    from FedSegCore.data.check import examine_dataset
+    from FedSegCore.preflight import inspect
+    from FedSegCore.study import read_study
 
     progress = Reading(console.emit).dataset()
     if arguments.study is None:
-        examination = examine_dataset(arguments.dataset, progress=progress)
-        return examination.problems, examination.passport.lines()
-    from FedSegCore.data.case import read_dataset
-    from FedSegCore.data.siteview import check_site_view
-    from FedSegCore.errors import InputError
-    from FedSegCore.study import read_study
-
+        return inspect(arguments.dataset, progress=progress)
     study = read_study(arguments.study)
     sites = {site.name: site for site in study.sites}
     if arguments.site not in sites:
         raise UsageError(f'The study has no site "{arguments.site}".', nearest(arguments.site, sites))
-    site = sites[arguments.site]
-    examination = examine_dataset(arguments.dataset, modalities=site.modalities, progress=progress)
-    try:
-        dataset = read_dataset(arguments.dataset)
-    except InputError:
-        return examination.problems, examination.passport.lines()  # its problems are listed already
-    view = check_site_view(
-        dataset,
-        study_labels=study.labels or site.labels or (*site.label_map, *dataset.labels.names),
-        labels=site.labels,
-        label_map=site.label_map,
-        modalities=site.modalities,
-        cases=site.cases,
-        test_cases=site.test_cases,
-        limit=site.limit,
-        trains=site.role != "outside",
-    )
-    return [*examination.problems, *view], examination.passport.lines()
+    return inspect(arguments.dataset, study, sites[arguments.site], progress=progress)

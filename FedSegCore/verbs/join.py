@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 from FedSegCore.console import Console
+from FedSegCore.errors import UsageError
 
 
 def run(arguments: Namespace, console: Console) -> int:
-    """Take part until the study has ended."""
+    """Take part until the study has ended; exit 0 then."""
     from FedSegCore.device import choose_device
     from FedSegCore.federation.invitation import read_invitation
+    from FedSegCore.hospital import join, work
+    from FedSegCore.hospital.guest import Guest, study_of
     from FedSegCore.hospital.home import Home
-    from FedSegCore.hospital.join import Guest, fetch_models, join, study_of, take_part
 
     home = Home(arguments.site_dir or Path(f"fedseg-{read_invitation(arguments.invitation, now=0).site}"))
+    # A site that has enrolled needs the token no more, so that the invitation may have expired.
     invitation = read_invitation(arguments.invitation, now=0 if home.credential else None)
     study = study_of(invitation, arguments.data, publish_personal=arguments.publish_personal)
     guest = Guest(invitation, study, home, choose_device(arguments.device), console.emit)
-    setting = join(guest)
-    take_part(guest, setting)
-    models = fetch_models(guest)
-    for path in models:
-        console.say(f"Model: {path}")
-    console.result({"models": [str(path) for path in models]}, path=home.folder)
+    join.claim(guest, arguments.invitation)
+    join.agree_to(guest, arguments.invitation, lambda text: _agrees(text, console, accept=arguments.accept))
+    setting = join.join(guest, join.check(guest))
+    cache = work.prepare(guest, setting)
+    work.take_part(guest, setting, cache)
+    if home.left:
+        console.say(f"{guest.name} has left the study. What it was sent and made is in {home.folder}.")
+        console.result({"left": True}, path=home.folder)
+        return 0
+    summary = work.score(guest, setting, cache, work.fetch(guest))
+    console.say(f"The study has ended. Report: {summary['report']}")
+    console.result(summary, path=home.folder)
     return 0
+
+
+def _agrees(text: str, console: Console, *, accept: bool) -> bool:
+    """Ask on the terminal.
+
+    Raises:
+        UsageError: there is none, and --accept was not given.
+    """
+    if accept:
+        return True
+    if console.json_lines or not sys.stdin.isatty():
+        raise UsageError(
+            "Somebody has to agree to what leaves, and nobody can be asked here.",
+            "Read it with `fedseg info` of the invitation, then join with --accept.",
+        )
+    console.say(text)
+    return input("[y/N] ").strip().lower() in ("y", "yes")

@@ -1,0 +1,99 @@
+"""One site of one study, at home: what every step of taking part works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final, final
+
+import torch
+
+from FedSegCore.errors import StudyError
+from FedSegCore.federation.invitation import Invitation
+from FedSegCore.federation.ledger import Ledger
+from FedSegCore.federation.rounds import Emit
+from FedSegCore.hospital.home import Home
+from FedSegCore.hospital.hubclient import HubClient
+from FedSegCore.methods.registry import named
+from FedSegCore.setting import Setting
+from FedSegCore.simulation.run import Cache, Run
+from FedSegCore.study import Study, StudySite, parse_study
+
+PATIENCE_S: Final = 24 * 3600.0
+"""How long an unreachable coordinator is waited for; its restart, or a night without network, ends nothing."""
+
+
+@final
+@dataclass(frozen=True)
+class Guest:
+    """One site of one study.
+
+    Args:
+        study: as this site sees it, with its own folder as its data.
+    """
+
+    invitation: Invitation
+    study: Study
+    home: Home
+    device: torch.device
+    emit: Emit
+
+    @property
+    def name(self) -> str:
+        """The site's name in the study."""
+        return self.invitation.site
+
+    @property
+    def site(self) -> StudySite:
+        """The site in the study."""
+        return next(site for site in self.study.sites if site.name == self.name)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Everything that leaves, whatever the run."""
+        return Ledger(self.home.folder / "ledger.jsonl")
+
+    @property
+    def runs(self) -> dict[str, tuple[str, int]]:
+        """The study's runs by their names: method and seed."""
+        return {
+            f"{method}-seed{seed}": (method, seed)
+            for method in self.study.methods
+            for seed in self.study.seeds
+        }
+
+    def hub(self, *, patience_s: float = PATIENCE_S) -> HubClient:
+        """A client of the hub, with the credential if there is one."""
+        tell = partial(self.emit, "progress", stage="connect", value=0.0, eta_s=None)
+        return HubClient(
+            self.invitation.address, self.invitation.ca, self.home.credential or None, patience_s=patience_s,
+            tell=lambda message: tell(message=message),
+        )  # fmt: skip
+
+    def run(self, name: str, setting: Setting, cache: Cache) -> Run:
+        """One run at this site.
+
+        Raises:
+            KeyError: it is not of the study.
+        """
+        method, seed = self.runs[name]
+        entry = named(method, self.study.method_options)
+        return Run(setting, cache, entry, seed, self.home.folder / "runs" / name, self.device)
+
+
+def study_of(invitation: Invitation, data: Path, *, publish_personal: bool) -> Study:
+    """The study as this site sees it: its own folder, and whether its personal model may be published.
+
+    Raises:
+        StudyError: the coordinator's study cannot be read by this version, or has no such member.
+    """
+    study = parse_study(invitation.tables(), Path())
+    members = [site.name for site in study.sites if site.role == "member"]
+    if invitation.site not in members:
+        raise StudyError(
+            f"The study has no member {invitation.site}.", "Ask the coordinator for a new invitation."
+        )
+    own = {"data": data.resolve(), "publish_personal": publish_personal}
+    sites = tuple(replace(site, **own) if site.name == invitation.site else site for site in study.sites)  # type: ignore[arg-type]
+    return replace(study, sites=sites)

@@ -1,0 +1,111 @@
+"""A hospital at work in a study, and what it takes home at the end."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+import torch
+
+from FedSegCore.federation.calibration import KIND
+from FedSegCore.federation.client import Client
+from FedSegCore.federation.ledger import read_lines
+from FedSegCore.hospital.connected import Connected
+from FedSegCore.hospital.guest import Guest
+from FedSegCore.hospital.leaving import leaving
+from FedSegCore.hospital.resident import Resident
+from FedSegCore.progress import Reading
+from FedSegCore.report.scores import Score, write_scores
+from FedSegCore.setting import Setting
+from FedSegCore.simulation.cards import write_cards
+from FedSegCore.simulation.participants import cores, member_client
+from FedSegCore.simulation.publishing import WrittenModel, write_models
+from FedSegCore.simulation.reporting import report
+from FedSegCore.simulation.run import Cache, Run, read_cache
+from FedSegCore.simulation.testing import score_run
+
+_GOODBYE_S: Final = 60.0
+"""After the last round the coordinator may close its port soon."""
+
+
+def prepare(guest: Guest, setting: Setting) -> Cache:
+    """Read the site's cases once, for all runs."""
+    torch.set_num_threads(guest.study.train.threads or cores())
+    reading = Reading(guest.emit, datasets=2)
+    return read_cache(setting, setting.sites, setting.sites, progress=reading.dataset)
+
+
+def take_part(guest: Guest, setting: Setting, cache: Cache) -> None:
+    """Answer the coordinator until the study has ended.
+
+    Raises:
+        HubError: the coordinator does not want this site any more.
+        StorageError: this machine's disk takes no more.
+    """
+
+    def client(run: str) -> Client:
+        made = guest.run(run, setting, cache)
+        return member_client(made, setting.sites[0], ledger=guest.ledger.path, calibrates=agreed)
+
+    # What the hospital did not agree to is not answered, whoever asks.
+    agreed = KIND in leaving(guest.study, guest.name)
+
+    resident = Resident(guest.name, guest.home, client, rounds=guest.study.rounds, emit=guest.emit)
+    connected = Connected(
+        guest.hub, resident, folder=guest.home.folder / "engine", ca=guest.home.keep_ca(guest.invitation.ca),
+        key=guest.home.key, tell=partial(_tell, guest), gone=lambda: guest.home.left,
+    )  # fmt: skip
+    connected.work()
+
+
+def fetch(guest: Guest) -> dict[str, list[WrittenModel]]:
+    """Take the published models home, checked and whole; by run.
+
+    Raises:
+        HubError: the coordinator has closed its port, or sent another file than it told.
+    """
+    taken: dict[str, list[WrittenModel]] = {name: [] for name in guest.runs}
+    with guest.hub(patience_s=_GOODBYE_S) as hub:
+        for model in hub.models():
+            target = guest.home.folder / "runs" / model.run / "models" / model.file
+            hub.download(model.run, model.file, model.sha256, target, size=model.bytes)
+            guest.emit("model", path=str(target), name=target.stem, card=dict(model.card))
+            owner = target.stem.partition("-")[2]
+            kind: Any = "personal" if owner else "global"
+            taken.setdefault(model.run, []).append(WrittenModel(target, target.stem, kind, owner))
+        hub.received()
+    return taken
+
+
+def score(
+    guest: Guest, setting: Setting, cache: Cache, taken: dict[str, list[WrittenModel]]
+) -> dict[str, Any]:
+    """The final models on this site's own test cases, and its own report; none of it leaves."""
+    runs = [guest.run(name, setting, cache) for name, models in taken.items() if models]
+    scores: list[Score] = []
+    for run in runs:
+        scores += _score_run(guest, run, taken[f"{run.entry.name}-seed{run.seed}"])
+    out = guest.home.folder
+    write_scores(out / "scores.csv", scores)
+    seconds = sum(line["seconds"] for run in runs for line in read_lines(run.folder / "rounds.jsonl"))
+    report(setting, runs, out, scores=scores, seconds=seconds, ledger=guest.ledger.path)
+    return {"scores": str(out / "scores.csv"), "report": str(out / "report.html")}
+
+
+def _score_run(guest: Guest, run: Run, models: list[WrittenModel]) -> list[Score]:
+    own = write_models(run, {})
+    for model in own:
+        guest.emit("model", path=str(model.path), name=model.name, card={})
+    useful = [model for model in models if model.owner in ("", guest.name)]
+    scores = list(score_run(run, [*useful, *own]))
+    write_scores(run.folder / "scores.csv", scores)
+    write_cards(run.folder, models, scores, read_lines(run.folder / "rounds.jsonl"))
+    return scores
+
+
+def _tell(guest: Guest, state: dict[str, Any]) -> None:
+    guest.home.tell({**state, "site": guest.name})
+    if state.get("eta_s") is not None and state.get("total"):
+        done = state["round"] / state["total"]
+        message = f"Round {state['round']} of {state['total']}"
+        guest.emit("progress", stage="train", value=done, message=message, eta_s=state["eta_s"])
