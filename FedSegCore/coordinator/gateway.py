@@ -12,7 +12,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final, Protocol, final
 
@@ -102,12 +102,12 @@ class Gateway:
         app = make_app(hub, routes or [])
         config = uvicorn.Config(
             app, host=host, port=port, ssl_certfile=str(certificate), ssl_keyfile=str(key), log_config=None,
-            access_log=False, server_header=False, date_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=3,
-            h11_max_incomplete_event_size=32 * 1024, http="h11", ws="none", lifespan="on",
+            access_log=False, server_header=False, date_header=False, timeout_keep_alive=30,
+            timeout_graceful_shutdown=3, h11_max_incomplete_event_size=32 * 1024, http="h11", ws="none",
+            lifespan="on",
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
-        self._failure: BaseException | None = None
         self._thread.start()
         while not self._server.started and self._thread.is_alive():
             time.sleep(0.02)
@@ -281,8 +281,6 @@ async def _body(request: Request, largest: int) -> bytes:
 
 
 async def _json(request: Request) -> dict[str, Any]:
-    import json
-
     try:
         told = json.loads(await _body(request, LARGEST_JSON))
     except ValueError:

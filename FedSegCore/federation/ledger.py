@@ -1,4 +1,9 @@
-"""The ledger: one line for each message that leaves a site, written before it leaves."""
+"""The ledger: one line for each message that leaves a site, written before it leaves.
+
+Each line names the one before it by the sha256 of its bytes, so a line that is altered, removed, added or moved later
+breaks the chain where it stands. Lines that were cut off the end are missed by comparing with the other end's ledger:
+both write down the sha256 of every message.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +45,7 @@ class Ledger:
     def record(self, data: bytes, *, site: str, round_number: int, kind: str) -> dict[str, Any]:
         """Write the line of one message; returns it."""
         line = ledger_line(data, site=site, round_number=round_number, kind=kind)
-        append_line(self.path, line)
-        return line
+        return append_line(self.path, line, chained=True)
 
 
 def ledger_line(data: bytes, *, site: str, round_number: int, kind: str) -> dict[str, Any]:
@@ -59,20 +63,52 @@ def ledger_line(data: bytes, *, site: str, round_number: int, kind: str) -> dict
     }
 
 
-def append_line(path: Path, line: Mapping[str, Any]) -> None:
+def append_line(path: Path, line: Mapping[str, Any], *, chained: bool = False) -> dict[str, Any]:
     """Append one JSON line and see it onto the disk; half a line of a process that died before goes.
+
+    Args:
+        chained: whether the line gets `previous`, which names the line before it.
+
+    Returns:
+        The line as it was written.
 
     Raises:
         StorageError: the disk is full.
     """
+    written = dict(line)
     try:
         with _alone(path) as file:
             _drop_unfinished(file)
-            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            if chained:
+                written["previous"] = _named(_last_line(file))
+            file.write((json.dumps(written, ensure_ascii=False) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise StorageError(path, error) from error
+    return written
+
+
+def verify_ledger(path: Path) -> int:
+    """The number of a ledger's lines, once each is seen to name the one before it.
+
+    Raises:
+        InputError: one does not; says which is the first.
+    """
+    before, count = b"", 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break  # cut short by a crash: what it was to tell of never left
+            count += 1
+            if parse_line(line, path, count).get("previous") != _named(before):
+                raise InputError(
+                    f"{path}, line {count}: the chain breaks here: this line or the one before it was altered, "
+                    "removed, added or moved.",
+                    "Compare it with the other end's ledger: both name each message by its sha256.",
+                )
+            before = line
+    return count
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -161,6 +197,24 @@ def _drop_unfinished(file: BinaryIO) -> None:
     if file.read(1) != b"\n":
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _last_line(file: BinaryIO) -> bytes:
+    """The last line with its end, found from the file's end: a ledger may be long."""
+    end, found = file.seek(0, os.SEEK_END), b""
+    while end > 0 and b"\n" not in found[:-1]:
+        start = max(end - _PIECE, 0)
+        file.seek(start)
+        found, end = file.read(end - start) + found, start
+    return found[found.rfind(b"\n", 0, -1) + 1 :]
+
+
+_PIECE = 64 * 1024
+
+
+def _named(line: bytes) -> str:
+    """What the next line calls this one; "" for none."""
+    return hashlib.sha256(line).hexdigest() if line else ""
 
 
 def _scalars(value: Any, name: str = "") -> list[tuple[str, Any]]:

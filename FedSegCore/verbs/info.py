@@ -36,6 +36,10 @@ def describe(path: Path) -> dict[str, Any]:
         raise DataError(f"There is no file {path}.", "Check the path.")
     if image_suffix(path):
         return _image(path)
+    if path.suffix == ".fedseg":
+        return _invitation(path)
+    if path.suffix == ".jsonl":
+        return _ledger(path)
     return _study(path) if path.suffix == ".toml" else _tensors(path)
 
 
@@ -53,6 +57,44 @@ def _tensors(path: Path) -> dict[str, Any]:
         numbers += size
     kind = header.pop("kind", None) or ("checkpoint" if "digest" in header else "message")
     return {"kind": kind, **header, "tensors": len(shapes), "numbers": numbers, "bytes": path.stat().st_size}
+
+
+def _ledger(path: Path) -> dict[str, Any]:
+    """How many messages left, and that no line was touched since."""
+    from FedSegCore.federation.ledger import verify_ledger
+
+    lines = verify_ledger(path)
+    return {"kind": "ledger", "lines": lines, "chain": f"{lines} lines, whole", "bytes": path.stat().st_size}
+
+
+def _invitation(path: Path) -> dict[str, Any]:
+    """What a hospital is asked for, as it will be asked to agree to it."""
+    from FedSegCore.federation.invitation import read_invitation
+    from FedSegCore.hospital.consent import what_to_know
+    from FedSegCore.hospital.guest import study_of
+    from FedSegCore.hospital.leaving import what_leaves, what_never_leaves
+
+    invitation = read_invitation(path, now=0)
+    study = study_of(invitation, Path(), publish_personal=False)
+    site = next(site for site in study.sites if site.name == invitation.site)
+    return {
+        "kind": "invitation",
+        "site": invitation.site,
+        "study": study.name,
+        "coordinator": invitation.address,
+        "address": invitation.address,
+        "expires": invitation.expires,
+        "methods": list(study.methods),
+        "rounds": study.rounds,
+        "labels": list(site.labels or study.labels or ()),
+        "modalities": list(site.modalities or ()),
+        "publish_personal_asked": any(
+            table.get("publish_personal") for table in invitation.study["site"] if table["name"] == site.name
+        ),
+        "leaves": what_leaves(study, site.name),
+        "never_leaves": what_never_leaves(),
+        "to_know": what_to_know(),
+    }
 
 
 def _study(path: Path) -> dict[str, Any]:

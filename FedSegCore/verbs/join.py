@@ -8,10 +8,16 @@ from pathlib import Path
 
 from FedSegCore.console import Console
 from FedSegCore.errors import UsageError
+from FedSegCore.interrupt import sigterm_as_ctrl_c
 
 
 def run(arguments: Namespace, console: Console) -> int:
     """Take part until the study has ended; exit 0 then."""
+    with sigterm_as_ctrl_c():
+        return _join(arguments, console)
+
+
+def _join(arguments: Namespace, console: Console) -> int:
     from FedSegCore.device import choose_device
     from FedSegCore.federation.invitation import read_invitation
     from FedSegCore.hospital import join, work

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +30,7 @@ from FedSegCore.inference.segment import (
 )
 from FedSegCore.inference.verdict import read_calibration
 from FedSegCore.inference.windows import Tell
+from FedSegCore.interrupt import sigterm_as_ctrl_c
 from FedSegCore.unforeseen import TRACEBACK, unforeseen
 from FedSegCore.verbs.account import Account
 from FedSegCore.verbs.naming import (
@@ -75,7 +73,7 @@ def run(arguments: Namespace, console: Console) -> int:
 
     Of several cases one that cannot be segmented is told, and the others are; of a single one it is the end.
     """
-    with _sigterm_as_ctrl_c():
+    with sigterm_as_ctrl_c():
         found = find_cases(arguments.images, arguments.channels, modality=arguments.modality)
         alone = len(found) == 1 and not is_image_folder(arguments.images)
         header, segment = _segmenter(arguments, console)
@@ -151,19 +149,6 @@ def _segment(case: Case, header: ModelHeader, segment: Segment, account: Account
 
 def _told(error: Exception) -> tuple[str, str]:
     return (error.message, error.fix) if isinstance(error, FedSegError) else unforeseen(error)
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """The signal by which other programs end this one is met as Ctrl-C is: what is half written is removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _segmenter(arguments: Namespace, console: Console) -> tuple[ModelHeader, Segment]:

@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from FedSegCore.console import Console
 from FedSegCore.errors import UsageError
+from FedSegCore.interrupt import sigterm_as_ctrl_c
 
 
 def run(arguments: Namespace, console: Console) -> int:
@@ -22,14 +23,9 @@ def run(arguments: Namespace, console: Console) -> int:
     study = read_study(arguments.study)
     place = Place(arguments.host, arguments.port, arguments.address, arguments.tls_cert, arguments.tls_key)
     console.say(f"Status page login: {Desk(arguments.out).login}")
-    summary = serve(
-        study,
-        arguments.out,
-        place,
-        device=choose_device(arguments.device),
-        keep=arguments.keep,
-        emit=console.emit,
-    )
+    device = choose_device(arguments.device)
+    with sigterm_as_ctrl_c():
+        summary = serve(study, arguments.out, place, device=device, keep=arguments.keep, emit=console.emit)
     for path in summary["models"]:
         console.say(f"Model: {path}")
     console.result(summary, path=arguments.out)

@@ -20,7 +20,8 @@ def run(arguments: Namespace, console: Console) -> int:
             "Give the folder of `fedseg serve --out` or of `fedseg join --site-dir`.",
         ) from None
     console.say(
-        f"{facts['study']}: {facts['state']}, {facts['run'] or 'no run yet'}, round {facts['round']} of {facts['total']}"
+        f"{facts['study']}: {facts['state']}, {facts['run'] or 'no run yet'}, "
+        f"round {facts['round']} of {facts['total']}"
     )
     for name, told in sorted(facts["sites"].items()):
         console.say(f"{name:20s} {told if isinstance(told, str) else told['state']}")

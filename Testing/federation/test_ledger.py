@@ -36,6 +36,7 @@ def test_a_line_tells_names_shapes_numbers_size_and_hash_of_the_very_bytes(tmp_p
             "scalars": {"dice.Liver": 0.25, "loss": 0.5},
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
+            "previous": "",
         }
     ]
 

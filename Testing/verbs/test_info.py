@@ -85,7 +85,7 @@ def test_files_that_fedseg_did_not_write_are_refused_in_one_sentence(
     finished: Finished, tmp_path: Path
 ) -> None:
     foreign = {
-        "ledger.jsonl": (finished.out / "ledger.jsonl").read_bytes(),
+        "rounds.jsonl": (finished.out / "rounds.jsonl").read_bytes(),
         "empty": b"",
         "short": b"\x01\x02",
         "junk": bytes(range(256)) * 20,

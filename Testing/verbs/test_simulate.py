@@ -70,7 +70,7 @@ def test_a_line_a_round_tells_who_took_part_and_what_it_cost(finished: Finished)
 def test_the_ledger_has_every_message_that_left_a_site(finished: Finished) -> None:
     ledger = lines(finished.out / "ledger.jsonl")
     assert {tuple(sorted(line)) for line in ledger} == {
-        ("bytes", "kind", "round", "scalars", "sha256", "site", "tensors")
+        ("bytes", "kind", "previous", "round", "scalars", "sha256", "site", "tensors")
     }
     sent = [(line["round"], line["site"], line["kind"]) for line in ledger]
     joined = [(0, "ct", "join"), (0, "mr", "join")]
@@ -110,7 +110,7 @@ def test_events_are_those_of_the_contract(finished: Finished) -> None:
         "progress": {"stage", "value", "message", "eta_s"},
         "round": {"number", "total", "loss", "dice", "seconds"},
         "site_state": {"site", "state"},
-        "ledger": {"round", "site", "kind", "tensors", "scalars", "bytes", "sha256"},
+        "ledger": {"round", "site", "kind", "tensors", "scalars", "bytes", "sha256", "previous"},
         "model": {"path", "name", "card"},
         "result": {"path", "summary"},
     }
