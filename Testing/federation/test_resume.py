@@ -64,11 +64,11 @@ def spoil_writes(monkeypatch: pytest.MonkeyPatch, at: int, *, half: bool) -> lis
     """Make the `at`-th write of the run the last thing it does, not begun or half done; counts writes."""
     count = [0]
 
-    def killed(real: Callable[..., None], *, append: bool) -> Callable[..., None]:
-        def write(path: Path, content: Any) -> None:
+    def killed(real: Callable[..., Any], *, append: bool) -> Callable[..., Any]:
+        def write(path: Path, content: Any, **options: Any) -> Any:
             count[0] += 1
             if count[0] != at:
-                return real(path, content)
+                return real(path, content, **options)
             if half and append:
                 with path.open("a") as file:
                     file.write(json.dumps(content)[:20])
