@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import sys
 from dataclasses import dataclass, field
@@ -116,6 +117,21 @@ def proxy_for(address: str) -> Proxy | None:
     return Proxy(
         parts.scheme, parts.hostname, port, unquote(parts.username or ""), unquote(parts.password or "")
     )
+
+
+def keep_one_proxy(address: str) -> None:
+    """Let this process and its children use the way to the hub that was found, and no proxy for anything else.
+
+    All that they talk to are the hub, over HTTPS, and each other on this machine, over HTTP: the engine's own client
+    would send that to HTTP_PROXY, and knows nothing of the exceptions in a system's settings.
+    """
+    url = select_proxy(f"https://{address}/", proxies_for(address))
+    for name in [name for name in os.environ if name.lower() in _VARIABLES]:
+        del os.environ[name]
+    os.environ.update({"https_proxy": url} if url else {"no_proxy": "*"})
+
+
+_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 def host_and_port(address: str) -> tuple[str, int]:

@@ -23,10 +23,12 @@ def _join(arguments: Namespace, console: Console) -> int:
     from FedSegCore.hospital import join, work
     from FedSegCore.hospital.guest import Guest, study_of
     from FedSegCore.hospital.home import Home
+    from FedSegCore.hospital.tls import keep_one_proxy
 
     home = Home(arguments.site_dir or Path(f"fedseg-{read_invitation(arguments.invitation, now=0).site}"))
     # A site that has enrolled needs the token no more, so that the invitation may have expired.
     invitation = read_invitation(arguments.invitation, now=0 if home.credential else None)
+    keep_one_proxy(invitation.address)
     study = study_of(invitation, arguments.data, publish_personal=arguments.publish_personal)
     guest = Guest(invitation, study, home, choose_device(arguments.device), console.emit)
     join.claim(guest, arguments.invitation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 
 from FedSegCore.console import Console
@@ -20,6 +21,8 @@ def run(arguments: Namespace, console: Console) -> int:
         raise UsageError("--tls-cert and --tls-key belong together.", "Give both, or neither.")
     if not 0 <= arguments.port <= 65535:
         raise UsageError(f"--port is {arguments.port}, expected 0 to 65535.", "Choose another.")
+    # A coordinator calls nobody but its own engine on this machine, and Flower's clients would ask a proxy for that.
+    os.environ["no_proxy"] = "*"
     study = read_study(arguments.study)
     place = Place(arguments.host, arguments.port, arguments.address, arguments.tls_cert, arguments.tls_key)
     console.say(f"Status page login: {Desk(arguments.out).login}")
