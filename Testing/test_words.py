@@ -12,7 +12,7 @@ from FedSegCore.cli import make_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "Resources" / "federation").glob("*.md"))]
-COMMAND = re.compile(r"^(?:    )?fedseg (.+(?:\\\n.+)*)$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:    )?fedseg ((?:.*\\\n)*.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)\)")
 
 
