@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import final
 
+from FedSegCore.coordinator.quota import Quota
 from FedSegCore.errors import RunError
 from FedSegCore.federation.flower import Head, Reply, SuperLink
 from FedSegCore.federation.keys import TlsFiles
@@ -32,6 +33,7 @@ class Engine:
         self._context = ssl.create_default_context(cadata=tls.ca)
         self._lock = threading.RLock()
         self._nodes: dict[str, int] = {}
+        self.quota = Quota()
         self._link = self._start()
 
     @property
@@ -73,6 +75,7 @@ class Engine:
             node = self._nodes.get(site)
         if node is None:
             raise RunError(f"{site} is not connected.")
+        self.quota.asked(site, len(body))
         return self._link.post(node, head, body)
 
     def collect(self, message_ids: Iterable[str]) -> Iterator[Reply]:

@@ -1,43 +1,42 @@
 """The one public port: Flower's fleet API forwarded, its other doors shut, and the hub for the sites.
 
-Every request is bounded in size; every answer to a client is one JSON sentence, never a traceback.
+Who calls is known before anything of a body is read, but for enrolment. Every request is bounded in size and time;
+every refusal is one JSON sentence, never a traceback.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, final
 
-import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from FedSegCore.coordinator.bodies import read_body, read_json
+from FedSegCore.coordinator.fleet import Fleet
+from FedSegCore.coordinator.listening import ImpatientConnection
 from FedSegCore.coordinator.roster import Refused
 from FedSegCore.errors import FedSegError, RunError, StorageError
 
-LARGEST_JSON: Final = 64 * 1024
 LARGEST_JOINING: Final = 256 * 1024
-LARGEST_ENGINE: Final = 16 * 1024 * 1024
-"""Flower sends objects in pieces of 5 MiB."""
-_ENGINE_CALL: Final = re.compile(r"[a-z-]{1,40}")
-_PULL: Final = "pull-messages"
-_HELD_S: Final = 20.0
-"""How long a site's question for messages is held open; Flower's sites give up after 30 s and else ask every 3 s."""
 _GLANCE_S: Final = 0.1
+_AT_ONCE: Final = 8
+"""Calls with a body that one site may have under way; the others wait with theirs unread."""
+_MOST_CONNECTIONS: Final = 600
+_RANGE: Final = re.compile(r"bytes=(\d{1,15})-(\d{0,15})", re.ASCII)
 _LONGEST_WAIT_S: Final = 25.0
-_FORWARDED: Final = ("content-type", "flwr-", "x-flwr", "accept")
 
 
 class Hub(Protocol):
@@ -76,6 +75,15 @@ class Hub(Protocol):
     def model(self, run: str, file: str) -> Path:
         """One of them."""
 
+    def largest_call(self, call: str) -> int | None:
+        """How large a call of a SuperNode may be; none where there is no such call."""
+
+    def calling(self, headers: Mapping[str, str]) -> str:
+        """Whose SuperNode calls."""
+
+    def weigh(self, site: str, call: str, body: bytes) -> None:
+        """See that a site pushes no more than an answer of its own."""
+
     def engine(self) -> tuple[str, ssl.SSLContext]:
         """Where Flower's SuperLink listens, as host:port, and how its certificate is checked."""
 
@@ -103,8 +111,8 @@ class Gateway:
         config = uvicorn.Config(
             app, host=host, port=port, ssl_certfile=str(certificate), ssl_keyfile=str(key), log_config=None,
             access_log=False, server_header=False, date_header=False, timeout_keep_alive=30,
-            timeout_graceful_shutdown=3, h11_max_incomplete_event_size=32 * 1024, http="h11", ws="none",
-            lifespan="on",
+            timeout_graceful_shutdown=3, h11_max_incomplete_event_size=32 * 1024, http=ImpatientConnection,
+            ws="none", lifespan="on", limit_concurrency=_MOST_CONNECTIONS,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
@@ -158,7 +166,12 @@ def make_app(hub: Hub, routes: list[Route]) -> Starlette:
             ),
         ],
         lifespan=lifespan,
-        exception_handlers={FedSegError: _refused, ClientDisconnect: _gone, Exception: _failed},
+        exception_handlers={
+            FedSegError: _refused,
+            HTTPException: _no_such_method,
+            ClientDisconnect: _gone,
+            Exception: _failed,
+        },
     )
 
 
@@ -168,19 +181,19 @@ class _Doors:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._client: httpx.AsyncClient | None = None
-        self._address = ""
+        self._fleet = Fleet(hub.engine)
+        self._turns: dict[str, asyncio.Semaphore] = {}
 
     async def descriptor(self, request: Request) -> Response:
         return JSONResponse(await _ask(self._hub.descriptor))
 
     async def enrol(self, request: Request) -> Response:
-        asked = await _json(request)
+        asked = await read_json(request)
         return JSONResponse(await run_in_threadpool(self._hub.enrol, asked))
 
     async def join(self, request: Request) -> Response:
         site = await self._site(request)
-        data = await _body(request, LARGEST_JOINING)
+        data = await read_body(request, LARGEST_JOINING)
         return JSONResponse(await run_in_threadpool(self._hub.join, site, data))
 
     async def study(self, request: Request) -> Response:
@@ -211,45 +224,28 @@ class _Doors:
     async def model(self, request: Request) -> Response:
         await self._site(request)
         run, file = request.path_params["run"], request.path_params["file"]
-        return FileResponse(await run_in_threadpool(self._hub.model, run, file))
+        path = await run_in_threadpool(self._hub.model, run, file)
+        if not _one_range(request.headers.get("range", "bytes=0-"), path.stat().st_size):
+            raise Refused("Only one range of the file's bytes is served.", "Ask for the whole file.", 416)
+        return FileResponse(path)
 
     async def engine(self, request: Request) -> Response:
-        """Forward one call of a site's SuperNode. Who it is, Flower itself checks by its key."""
+        """Hand on one call of a site's SuperNode."""
         call = request.path_params["call"]
-        if not _ENGINE_CALL.fullmatch(call):
+        largest = self._hub.largest_call(call)
+        if largest is None:
             return await _nothing_here(request)
-        body = await _body(request, LARGEST_ENGINE)
-        headers = {k: v for k, v in request.headers.items() if k.startswith(_FORWARDED)}
-        deadline = time.monotonic() + _HELD_S
-        while True:
-            answer = await self._forward(call, body, headers)
-            # An empty answer has no message. Held open, the next one gets to the site as soon as it is there.
-            if call != _PULL or answer.status_code != 200 or answer.content or time.monotonic() > deadline:
-                break
-            await asyncio.sleep(_GLANCE_S)
-            if await request.is_disconnected():
-                break
-        kept = {k: v for k, v in answer.headers.items() if k.startswith(_FORWARDED)}
-        return Response(answer.content, answer.status_code, kept)
+        site = await run_in_threadpool(self._hub.calling, request.headers)
+        async with self._turns.setdefault(site, asyncio.Semaphore(_AT_ONCE)):
+            body = await read_body(request, largest)
+            await run_in_threadpool(self._hub.weigh, site, call, body)
+        answer = await self._fleet.forward(call, body, request.headers, request.is_disconnected)
+        if answer.status_code >= 500:
+            return _sentence("The engine cannot be reached.", "Try again.", 503)
+        return Response(answer.content, answer.status_code, dict(answer.headers))
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-
-    async def _forward(self, call: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        address, context = self._hub.engine()
-        if self._client is None or address != self._address:
-            await self.close()
-            self._client, self._address = (
-                httpx.AsyncClient(verify=context, timeout=25, trust_env=False),
-                address,
-            )
-        try:
-            return await self._client.post(
-                f"https://{address}/v1/fleet/{call}", content=body, headers=headers
-            )
-        except httpx.TransportError:
-            return httpx.Response(503)
+        await self._fleet.close()
 
     async def _for_site(self, request: Request, act: Callable[[str], dict[str, Any]]) -> Response:
         site = await self._site(request)
@@ -266,28 +262,9 @@ async def _ask(question: Callable[[], Any]) -> Any:
     return await run_in_threadpool(question)
 
 
-async def _body(request: Request, largest: int) -> bytes:
-    """The body, read no further than it may be.
-
-    Raises:
-        Refused: it is larger.
-    """
-    data = bytearray()
-    async for piece in request.stream():
-        data += piece
-        if len(data) > largest:
-            raise Refused(f"The request is larger than {largest} bytes.", "Send less.", 413)
-    return bytes(data)
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    try:
-        told = json.loads(await _body(request, LARGEST_JSON))
-    except ValueError:
-        told = None
-    if not isinstance(told, dict):
-        raise Refused("The request is not a JSON object.", "Use the same FedSeg version at both ends.", 400)
-    return told
+def _one_range(asked: str, size: int) -> bool:
+    found = _RANGE.fullmatch(asked)
+    return found is not None and int(found[1]) < size and int(found[1]) <= int(found[2] or size)
 
 
 def _wait(request: Request) -> float:
@@ -309,6 +286,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     return _sentence("The coordinator could not do it.", "Try again; else tell the coordinator.", 503)
 
 
+async def _no_such_method(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _sentence("This is not served.", "Use the same FedSeg version.", error.status_code)
+
+
 async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
@@ -320,4 +302,6 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 def _sentence(message: str, fix: str, status: int) -> Response:
-    return JSONResponse({"message": message, "fix": fix}, status)
+    # Whoever was refused may be in the middle of a request; the rest of it is not waited for.
+    headers = {"connection": "close"} if status in (408, 413) else None
+    return JSONResponse({"message": message, "fix": fix}, status, headers)

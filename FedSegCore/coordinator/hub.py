@@ -7,15 +7,15 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, final
 
 from FedSegCore.coordinator.board import Board
 from FedSegCore.coordinator.engine import Engine
 from FedSegCore.coordinator.roster import Refused, Roster
-from FedSegCore.errors import FedSegError
-from FedSegCore.federation.flower import ENGINE
+from FedSegCore.errors import FedSegError, InputError
+from FedSegCore.federation.flower import CALLS, ENGINE, PUSHES, caller, is_own_reply, key_of
 from FedSegCore.federation.joining import Joining
 from FedSegCore.version import VERSION
 
@@ -72,6 +72,12 @@ class StudyHub:
         if not all(isinstance(word, str) and 0 < len(word) <= _LONGEST_KEY for word in words):
             raise Refused("The request lacks site, token or engine_key.", "Use the same FedSeg version.", 400)
         site, token, key = (str(word) for word in words)
+        try:
+            site.encode(), token.encode(), key_of(key.strip())
+        except (UnicodeEncodeError, InputError):
+            raise Refused(
+                "The site, token or engine_key cannot be read.", "Use the same FedSeg version.", 400
+            ) from None
         credential = self._roster.enrol(site, token, key.strip())
         self._board.seen(site)
         self._board.emit("site_state", site=site, state="enrolled")
@@ -93,6 +99,7 @@ class StudyHub:
         except FedSegError as error:
             raise Refused(error.message, error.fix, 409) from error
         self._roster.join(site, data)
+        self._board.seen(site, cases=joining.num_cases)
         self._board.emit("site_state", site=site, state="joined")
         return {}
 
@@ -112,7 +119,7 @@ class StudyHub:
         return {}
 
     def state(self, site: str) -> dict[str, Any]:
-        """How the study goes; `engine` changes when its connections are lost, `asked` names what a site is to answer."""
+        """How the study goes; `engine` changes when connections are lost, `asked` names what a site is to answer."""
         facts = self._board.snapshot()
         told = {name: facts[name] for name in ("study", "state", "run", "round", "total", "eta_s")}
         states = {name: one["state"] for name, one in facts["sites"].items()}
@@ -133,6 +140,7 @@ class StudyHub:
     def received(self, site: str) -> dict[str, Any]:
         """A site has all models."""
         self.served.add(site)
+        self._board.seen(site, models=True)
         return {}
 
     def publish(self, run: str, models: dict[str, tuple[Path, dict[str, Any]]]) -> None:
@@ -150,9 +158,28 @@ class StudyHub:
     def model(self, run: str, file: str) -> Path:
         """One of them. Only names that were published are known, so none can point elsewhere."""
         with self._lock:
-            if (run, file) not in self._models:
+            if (run, file) not in self._models or not self._models[run, file][0].is_file():
                 raise Refused("There is no such model.", "List them with /hub/models.", 404)
             return self._models[run, file][0]
+
+    def largest_call(self, call: str) -> int | None:
+        """How large a call of a SuperNode may be; none where there is no such call."""
+        return CALLS.get(call)
+
+    def calling(self, headers: Mapping[str, str]) -> str:
+        """Whose SuperNode calls."""
+        key = caller(headers)
+        for entry in self._roster.entries() if key else ():
+            if entry.engine_key and entry.state != "left" and key_of(entry.engine_key) == key:
+                return entry.site
+        raise Refused("This needs a site's key.", "Join with an invitation.")
+
+    def weigh(self, site: str, call: str, body: bytes) -> None:
+        """See that a site pushes no more than an answer of its own."""
+        if call == "push-messages" and not is_own_reply(body):
+            raise Refused("A site may only answer in its own name.", "Use the same FedSeg version.", 403)
+        if call in PUSHES and not self._engine.quota.take(site, len(body)):
+            raise Refused("The site pushes more than an answer can be.", "Tell the coordinator.", 413)
 
     def engine(self) -> tuple[str, ssl.SSLContext]:
         """Where Flower's SuperLink listens."""

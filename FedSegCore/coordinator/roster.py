@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, final
+from typing import Final, Literal, final
 
 from FedSegCore.errors import FedSegError, ModelFileError
 from FedSegCore.federation import wire
@@ -30,6 +30,10 @@ class Refused(FedSegError):
     def __init__(self, message: str, fix: str, status: int = 401) -> None:
         super().__init__(message, fix)
         self.status = status
+
+
+MOST_CASES: Final = 1_000_000
+"""Updates weigh by cases: one site cannot drown all others by a number that no hospital has."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Roster:
         """Use an invitation; returns the credential. The same key may ask again, for an answer can be lost.
 
         Raises:
-            Refused: the token is unknown, expired, or was used with another key.
+            Refused: the token is unknown, expired, or was used with another key; or the key is another site's.
         """
         with self._lock:
             entry = self.entry(site)
@@ -100,6 +104,8 @@ class Roster:
                     "The invitation was used already, from another folder or computer.",
                     "Go on with that folder as --site-dir, or ask the coordinator for a new invitation.",
                 )
+            if any(one.engine_key == engine_key and one.site != site for one in self.entries()):
+                raise Refused("Another site has this key.", "Join from a folder of the site's own.", 409)
             if not entry.engine_key and self._now() > entry.expires:
                 raise Refused("The invitation has expired.", "Ask the coordinator for a new one.")
             credential = secrets.token_urlsafe(32)
@@ -132,7 +138,14 @@ class Roster:
         except ModelFileError as error:
             raise Refused(error.message, error.fix, 400) from error
         if joining.name != site:
-            raise Refused(f"{site} told that it is {joining.name}.", "Use the invitation of this site.", 400)
+            raise Refused("The site told that it is another one.", "Use the invitation of this site.", 400)
+        texts = [joining.licence, *joining.modalities, *joining.labels, *joining.values]
+        if not 1 <= joining.num_cases <= MOST_CASES or not all(map(_plain, texts)):
+            raise Refused(
+                f"The site told of {joining.num_cases} cases, or of names that nobody can read.",
+                "Look at its dataset.json.",
+                400,
+            )
         return joining
 
     def join(self, site: str, data: bytes) -> None:
@@ -185,3 +198,8 @@ class Roster:
     def _write(self, entry: Entry) -> None:
         path = self.folder / f"{entry.site}.json"
         write_atomic(path, json.dumps(asdict(entry), indent=1).encode())
+
+
+def _plain(text: str) -> bool:
+    """Whether a text can be shown and written down: no control characters, no halves of letters."""
+    return all(letter.isprintable() or letter.isspace() for letter in text)

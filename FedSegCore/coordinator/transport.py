@@ -15,7 +15,7 @@ from FedSegCore.coordinator.engine import Engine
 from FedSegCore.errors import RunError, SiteError, StorageError
 from FedSegCore.federation import calibration, wire
 from FedSegCore.federation.calibration import BankCounts
-from FedSegCore.federation.ledger import Ledger
+from FedSegCore.federation.ledger import Ledger, read_lines
 from FedSegCore.federation.method import ClientInfo, Offer, Round
 from FedSegCore.federation.rounds import Emit
 from FedSegCore.federation.transport import Outbox
@@ -23,6 +23,7 @@ from FedSegCore.federation.transport import Outbox
 ABSENCE_S: Final = 60.0
 """How long a round waits for a site that is not connected, where enough others are."""
 _GLANCE_S: Final = 0.1
+_SELDOM_S: Final = 60.0
 _KINDS: Final = {Offer.__name__: "publish", BankCounts.__name__: calibration.KIND}
 
 
@@ -33,6 +34,8 @@ class Asked:
     Args:
         ask: names the question to the site.
         connection: which connection of the site the message went through; "" while it has not.
+        losses: how often Flower has lost it.
+        again: when it may go out again.
     """
 
     info: ClientInfo
@@ -40,6 +43,14 @@ class Asked:
     connection: str = ""
     message_id: str = ""
     answer: SiteError | Path | None = None
+    losses: int = 0
+    again: float = 0.0
+
+    def lose(self) -> None:
+        """Send it again, and more and more seldom: a site can claim for ever that it lost it."""
+        self.losses += 1
+        self.again = time.monotonic() + min(_GLANCE_S * 2**self.losses, _SELDOM_S)
+        self.connection = self.message_id = ""
 
 
 @final
@@ -80,6 +91,12 @@ class AcrossHospitals:
         self._folder = folder
         self._emit = emit
         self._seen: dict[str, float] = {}
+        # No two local trainings come to the same bytes, so an update that came before was copied.
+        self._sent = {
+            line["sha256"]: (line["site"], line["round"])
+            for line in reversed(read_lines(ledger.path))
+            if line["kind"] == "update"
+        }
         self.outstanding: dict[str, str] = {}
 
     def clients(self) -> list[ClientInfo]:
@@ -130,7 +147,7 @@ class AcrossHospitals:
             if name in online:
                 self._seen[name] = now
                 connection = self._engine.node(name)
-                if one.connection != connection:
+                if one.connection != connection and now >= one.again:
                     one.ask = secrets.token_hex(8)
                     head = {"run": self._run, "ask": one.ask}
                     one.message_id = self._engine.post(name, head, outbox(one.info))
@@ -149,8 +166,8 @@ class AcrossHospitals:
                 except OSError as error:
                     raise StorageError(path, error) from error
                 one.answer = path
-            elif reply.head.get("by") == "engine":
-                one.connection = one.message_id = ""  # it goes out again
+            elif reply.lost:
+                one.lose()
             else:
                 one.answer = self._lost(
                     name, round, *(plain(reply.head.get(key, "")) for key in ("failed", "fix"))
@@ -178,12 +195,16 @@ class AcrossHospitals:
         data = one.answer.read_bytes()
         with contextlib.suppress(OSError):
             one.answer.unlink()
-        kind = _KINDS.get(wire.type_of(data), "update")
+        name, kind = one.info.name, _KINDS.get(wire.type_of(data), "update")
         try:
-            self._ledger.record(data, site=one.info.name, round_number=round.number, kind=kind)
+            line = self._ledger.record(data, site=name, round_number=round.number, kind=kind)
         except (ValueError, KeyError, TypeError, AttributeError):
+            return self._lost(name, round, "it sent what is no message of FedSeg's.", "Update FedSeg there.")
+        place = name, round.number
+        if kind == "update" and (before := self._sent.setdefault(line["sha256"], place)) != place:
+            reason = "it sent what it" if before[0] == name else f"it sent what {before[0]}"
             return self._lost(
-                one.info.name, round, "it sent what is no message of FedSeg's.", "Update FedSeg there."
+                name, round, f"{reason} sent in round {before[1]}.", "Look at who trains there."
             )
         return data
 

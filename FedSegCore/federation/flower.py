@@ -11,7 +11,9 @@ is why one minor version is pinned and the conformance test runs a study through
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import functools
 import hashlib
 import os
 import secrets
@@ -24,17 +26,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast, final
+from typing import Final, final
 
 import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.cli.build import build_fab_from_files
+from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.common.serde import fab_to_proto, run_from_proto
 from flwr.proto.control_pb2 import RegisterNodeRequest, StartRunRequest, UnregisterNodeRequest
+from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, SendTaskHeartbeatRequest
-from flwr.supercore.constant import TaskType
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER, TaskType
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import (
@@ -42,14 +47,15 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.primitives.asymmetric import bytes_to_public_key, public_key_to_bytes, verify_signature
 from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from FedSegCore.errors import RunError
+from FedSegCore.errors import InputError, RunError
 from FedSegCore.federation.keys import TlsFiles
 from FedSegCore.files import write_atomic
 
@@ -63,6 +69,17 @@ _START_S: Final = 60.0
 _TTL_S: Final = 30 * 24 * 3600.0
 """How long a message may be under way; rounds end by the study's own clock."""
 
+CALLS: Final[Mapping[str, int]] = {
+    **dict.fromkeys((
+        "activate-node", "deactivate-node", "send-node-heartbeat", "pull-messages", "get-run", "get-fab",
+        "pull-object", "confirm-message-received",
+    ), 64 * 1024),
+    "push-messages": 2**20,
+    "push-object": 6 * 2**20,
+}  # fmt: skip
+"""What a SuperNode may ask of the SuperLink, and how large its question can be: objects come in pieces of 5 MiB."""
+PUSHES: Final = frozenset({"push-messages", "push-object"})
+
 Head = Mapping[str, str]
 """What stands beside a message's bytes: which run it is of, or why there are none."""
 Answer = Callable[[Head, bytes], tuple[Head, bytes]]
@@ -71,11 +88,16 @@ Answer = Callable[[Head, bytes], tuple[Head, bytes]]
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for one message. The head tells why there is no body: `failed`; `by` where Flower lost it."""
+    """What came back for one message. The head tells why there is no body: `failed`.
+
+    Args:
+        lost: whether Flower lost it, which no site can say.
+    """
 
     message_id: str
     head: Head
     body: bytes
+    lost: bool = False
 
 
 def app_bundle() -> bytes:
@@ -157,11 +179,9 @@ class SuperLink:
 
     def admit(self, engine_key: str) -> int:
         """Let a site's SuperNode in, by its public key; returns the number that messages to it bear."""
-        key = cast(ec.EllipticCurvePublicKey, load_ssh_public_key(engine_key.encode()))
+        key = key_of(engine_key)
         with _told("admit a site"):
-            return self._control.RegisterNode(
-                RegisterNodeRequest(public_key=public_key_to_bytes(key))
-            ).node_id
+            return self._control.RegisterNode(RegisterNodeRequest(public_key=key)).node_id
 
     def dismiss(self, node: int) -> None:
         """Forget a site's SuperNode; messages to it are lost."""
@@ -190,12 +210,13 @@ class SuperLink:
         """What has come back for some messages, each once."""
         for message_id in message_ids:
             with _told("collect replies"):
-                replies = list(self._grid.pull_messages([message_id]))
+                try:
+                    replies = list(self._grid.pull_messages([message_id]))
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    yield Reply(message_id, {"failed": "it sent what Flower cannot read."}, b"")
+                    continue
             for reply in replies:
-                if reply.has_error():
-                    yield Reply(message_id, {"failed": "lost on its way.", "by": "engine"}, b"")
-                else:
-                    yield Reply(message_id, *_unpacked(reply))
+                yield _reply(message_id, reply)
 
     def stop(self) -> None:
         """End it."""
@@ -267,7 +288,7 @@ class SuperNode:
         client = _with_token(self._address, None, token, "flwr-clientapp")
         beat = _Heartbeat(client)
         try:
-            message, context, _, fab = pull_task_input(client)
+            message, context, fab = _task_input(client)
             if hashlib.sha256(fab.content).hexdigest() != bundle:
                 reply: tuple[Head, bytes] = (
                     {"failed": "the server sent an app bundle that is not FedSeg's."},
@@ -290,6 +311,53 @@ class SuperNode:
         return f"{_LOOPBACK}:{self.port}"
 
 
+@functools.lru_cache(maxsize=1000)
+def key_of(engine_key: str) -> bytes:
+    """A site's public key as Flower writes it, from its line in OpenSSH's format.
+
+    Raises:
+        InputError: it is no key that Flower takes.
+    """
+    try:
+        key = load_ssh_public_key(engine_key.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise InputError("The engine's key is no EC key in OpenSSH's format.", "Use the same FedSeg version.")
+    return public_key_to_bytes(key)
+
+
+def caller(headers: Mapping[str, str]) -> bytes:
+    """The key that signed a SuperNode's call; b"" where none did. How old the signature is Flower itself looks at."""
+    try:
+        public, signature = (
+            base64.b64decode(headers[name], validate=True)
+            for name in (FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER)
+        )
+        key, moment = bytes_to_public_key(public), headers[TIMESTAMP_HEADER].encode("ascii")
+        signed = isinstance(key, ec.EllipticCurvePublicKey) and verify_signature(key, moment, signature)
+        return public_key_to_bytes(key) if signed else b""
+    except (KeyError, ValueError, UnsupportedAlgorithm):
+        return b""
+
+
+def is_own_reply(body: bytes) -> bool:
+    """Whether a `push-messages` call is one reply in the caller's own name.
+
+    Flower sees that the caller is who it says, not that the message is the caller's: a site could send another one
+    messages in the coordinator's name.
+    """
+    told = PushMessagesRequest()
+    try:
+        told.ParseFromString(body)
+    except DecodeError:
+        return False
+    if len(told.messages_list) != 1 or len(told.message_object_trees) != 1:
+        return False
+    facts = told.messages_list[0].metadata
+    return facts.src_node_id == told.node.node_id and bool(facts.reply_to_message_id)
+
+
 def free_port() -> int:
     """A port of the loopback that nothing listens on now."""
     with socket.socket() as probe:
@@ -303,13 +371,32 @@ def _packed(head: Head, body: bytes) -> RecordDict:
     return RecordDict({"head": ConfigRecord(dict(head)), "body": ArrayRecord({"message": whole})})
 
 
+def _reply(message_id: str, reply: Message) -> Reply:
+    """What a site answered, whatever that is: nobody else's reply may be lost with it."""
+    if reply.has_error():
+        return Reply(message_id, {"failed": "lost on its way."}, b"", lost=True)
+    try:
+        return Reply(message_id, *_unpacked(reply))
+    except RunError as error:
+        return Reply(message_id, {"failed": error.message, "fix": error.fix}, b"")
+
+
 def _unpacked(message: Message) -> tuple[dict[str, str], bytes]:
     """Raises RunError where somebody sent anything but what `_packed` makes."""
-    content = message.content
+    content = message.content if message.has_content() else RecordDict()
     head, body = content.config_records.get("head"), content.array_records.get("body")
     if head is None or body is None or set(body) != {"message"} or len(content) != 2:
         raise RunError("A message of another kind than FedSeg's came.", "Use the same version at both ends.")
     return {str(name): str(value) for name, value in head.items()}, body["message"].data
+
+
+def _task_input(client: RuntimeHttpClient) -> tuple[Message, Context, Fab]:
+    """Raises RunError where the coordinator sent what Flower cannot read."""
+    try:
+        message, context, _, fab = pull_task_input(client)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError("A message that Flower cannot read came.") from error
+    return message, context, fab
 
 
 def _acquire(
