@@ -81,31 +81,33 @@ def test_ten_power_cuts_anywhere_change_no_bit(
 
 @pytest.mark.slow
 def test_a_late_site_takes_part_and_one_that_pauses_does_not(hospitals: Hospitals) -> None:
-    write_study(hospitals.folder, {**SITES, "late": ""}, methods=["fedavg"], rounds=8, more="min_sites = 1")
+    write_study(
+        hospitals.folder, {"north": "", "late": ""}, methods=["fedavg"], rounds=30, more="min_sites = 1"
+    )
     hospitals.serve()
-    north = hospitals.join("north")
-    north.until("round", number=1)
+    hospitals.join("north").until("round", number=1)
     hospitals.join("late").until("round")
     command = ["-m", "FedSegCore", "pause", "--site-dir", str(hospitals.home("north"))]
     subprocess.run([sys.executable, *command], check=True, capture_output=True)
     hospitals.finish()
     lines = read_lines(hospitals.out / "rounds.jsonl")
     assert lines[0]["took_part"] == ["north"]
-    assert any("late" in line["took_part"] for line in lines)
+    assert any(line["took_part"] == ["late", "north"] for line in lines)
     assert lines[-1]["took_part"] == ["late"] and lines[-1]["left_out"] == {"north": "it pauses."}
 
 
 @pytest.mark.slow
 def test_a_site_that_leaves_is_asked_no_more_and_its_process_ends(hospitals: Hospitals) -> None:
-    write_study(hospitals.folder, SITES, methods=["fedavg"], rounds=6, more="min_sites = 1")
+    write_study(hospitals.folder, SITES, methods=["fedavg"], rounds=30, more="min_sites = 1")
     hospitals.serve()
     for name in SITES:
         hospitals.join(name)
-    hospitals.coordinator.until("round", number=2)
+    hospitals.sites["south"].until("round")
     command = ["-m", "FedSegCore", "leave", "--site-dir", str(hospitals.home("south"))]
     subprocess.run([sys.executable, *command], check=True, capture_output=True)
     hospitals.finish()
     lines = read_lines(hospitals.out / "rounds.jsonl")
-    assert lines[0]["took_part"] == ["north", "south"] and lines[-1]["took_part"] == ["north"]
-    left = read_lines(hospitals.home("south") / "ledger.jsonl")
-    assert max(line["round"] for line in left) < 6
+    together = [line["round"] for line in lines if line["took_part"] == ["north", "south"]]
+    assert together and lines[-1]["took_part"] == ["north"]
+    sent = [line["round"] for line in read_lines(hospitals.home("south") / "ledger.jsonl")]
+    assert max(sent) <= max(together) + 1, "one answer may have been under way when the site left"

@@ -12,6 +12,8 @@ import pytest
 
 from FedSegCore.federation.ledger import read_lines, verify_ledger
 from FedSegCore.tensors import tensorfile
+from Testing import command
+from Testing.command import FEW_STEPS, SmallSite
 from Testing.hospitals import ROOT, Hospitals, write_study
 
 
@@ -23,8 +25,8 @@ def hospitals(tmp_path: Path) -> Iterator[Hospitals]:
 
 
 def simulate(study: Path, out: Path) -> None:
-    command = [sys.executable, "-m", "FedSegCore", "simulate", str(study), "--out", str(out), "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", "FedSegCore", "simulate", str(study), "--out", str(out), "--json"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
@@ -92,8 +94,16 @@ def test_personal_models_and_calibration_end_in_the_same_bits(hospitals: Hospita
 
 @pytest.mark.slow
 def test_a_server_that_trains_ends_in_the_same_bits(hospitals: Hospitals) -> None:
-    sites = {"server": 'role = "server"', "north": "", "south": ""}
-    write_study(hospitals.folder, sites, methods=["fedmepd"])
-    simulated = run_both(hospitals, ["north", "south"])
+    both, gives = "t1+flair", {"publish_personal": True}
+    sites = [
+        SmallSite("center", both, keys={"role": "server"}),
+        SmallSite("full", both, keys=gives),
+        SmallSite("mono", both, keys={"modalities": ["FLAIR"], **gives}),
+        SmallSite("far", both, cases=1, keys={"role": "outside"}),
+    ]
+    options = "\n[method_options]\nanchors = 2\nwarm_up = 0\npatience = 1\n"
+    rest = FEW_STEPS.replace("[network]", '[network]\nkind = "multiencoder"') + options
+    hospitals.study = command.write_study(hospitals.folder, sites, head='methods = ["fedmepd"]', rest=rest)
+    simulated = run_both(hospitals, ["full", "mono"], "--publish-personal")
     assert states(hospitals.out) == states(simulated)
     assert models(hospitals.out) == models(simulated)
