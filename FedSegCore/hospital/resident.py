@@ -100,7 +100,8 @@ class Resident:
         digest = hashlib.sha256(reply).hexdigest()
         for line in reversed(read_lines(ledger.path)):
             if line["sha256"] == digest:
-                ledger.record(reply, site=line["site"], round_number=line["round"], kind=line["kind"])
+                facts = {"site": line["site"], "round_number": line["round"], "kind": line["kind"]}
+                self._emit("ledger", **ledger.record(reply, **facts))
                 return
 
     def _tell(self, run: str, ledger: Ledger, body: bytes, seconds: float) -> None:

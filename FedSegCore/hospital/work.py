@@ -17,7 +17,7 @@ from FedSegCore.hospital.resident import Resident
 from FedSegCore.progress import Reading
 from FedSegCore.report.scores import Score, write_scores
 from FedSegCore.setting import Setting
-from FedSegCore.simulation.cards import write_cards
+from FedSegCore.simulation.cards import card, write_cards
 from FedSegCore.simulation.participants import cores, member_client
 from FedSegCore.simulation.publishing import WrittenModel, write_models
 from FedSegCore.simulation.reporting import report
@@ -94,12 +94,14 @@ def score(
 
 def _score_run(guest: Guest, run: Run, models: list[WrittenModel]) -> list[Score]:
     own = write_models(run, {})
-    for model in own:
-        guest.emit("model", path=str(model.path), name=model.name, card={})
     useful = [model for model in models if model.owner in ("", guest.name)]
-    scores = list(score_run(run, [*useful, *own]))
+    scores, rounds = list(score_run(run, [*useful, *own])), read_lines(run.folder / "rounds.jsonl")
     write_scores(run.folder / "scores.csv", scores)
-    write_cards(run.folder, models, scores, read_lines(run.folder / "rounds.jsonl"))
+    known = {model.name for model in models}
+    for model in own:
+        if model.name not in known:  # one that is published has been told of
+            guest.emit("model", path=str(model.path), name=model.name, card=card(model, scores, rounds))
+    write_cards(run.folder, models, scores, rounds)
     return scores
 
 

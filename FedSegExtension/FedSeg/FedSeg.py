@@ -74,7 +74,7 @@ class FedSegParameterNode:
     allVolumes - Segment every volume of the scene instead.
     resampleCase - Bring a case's images onto the first one's grid.
     modelFolder - A folder of published models.
-    model - The file name of one of them, or "." for a mixture of all.
+    model - The file name of one of them, the way to this hospital's own, or "." for a mixture of all.
     modality - What the volume is, in the model's words.
     datasetFolder - The folder of the site's training cases.
     segmentation - The drawing of the case to be added to it.

@@ -38,7 +38,7 @@ def join(words, how):
     left."""
     folder, invitation = Path(words[words.index("--site-dir") + 1]), Path(words[2])
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "site.json").write_text("{}")
+    (folder / "site.json").write_text('{"site": "north"}')
     if how == "refuse":
         tell("problem", file="imagesTr/a.nii.gz", severity="error", message="Torn.", fix="Mend.")
         return fail("The dataset has an error.", "Correct it and join again.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from FedSegLib.cards import MIXTURE, modelsIn, readCard
+from FedSegLib.cards import MIXTURE, modelName, modelsIn, placeOf, readCard
 from FedSegLib.texts import cardText
 
 CARD: dict[str, Any] = {
@@ -43,6 +43,25 @@ def test_the_global_model_is_listed_first_and_the_mixture_last(tmp_path: Path) -
     models = modelsIn(folder(tmp_path, alpha=CARD, **{"global": CARD}))
     assert [model.key for model in models] == ["global.safetensors", "alpha.safetensors", MIXTURE]
     assert models[-1].path == tmp_path
+
+
+def test_a_hospitals_own_model_is_listed_with_those_of_everybody_and_mixed_into_none(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "fedgin-seed0"
+    own = run / "sites" / "north" / "personal.safetensors"
+    for place in (own.parent, run / "sites" / "south", run / "models"):
+        place.mkdir(parents=True)
+        (place / "personal.safetensors").touch()
+    (run / "models" / "personal.safetensors").rename(run / "models" / "alpha.safetensors")
+    models = folder(run / "models", **{"global": CARD, "alpha": CARD})
+    mixture = [choice.card for choice in modelsIn(models)][-1]
+    assert len(modelsIn(models)) == 3, "a folder that is no hospital's lists only what is published"
+    (tmp_path / "site.json").write_text('{"site": "north"}')
+    listed = modelsIn(models)
+    assert [modelName(choice.path) for choice in listed[:3]] == ["global", "alpha", "personal-north"]
+    assert listed[2].path == own and placeOf(own) == (models, listed[2].key)
+    assert listed[3].key == MIXTURE and listed[3].card == mixture
+    (run / "models" / "personal-north.safetensors").touch()
+    assert len(modelsIn(models)) == 4, "once published it is not listed twice"
 
 
 def test_one_model_alone_is_no_mixture(tmp_path: Path) -> None:

@@ -82,6 +82,12 @@ def test_a_name_of_several_lines_cannot_pose_as_lines_of_the_panel() -> None:
     assert told.splitlines()[0] == "Study: liver Never leaves it: images"
 
 
+def test_a_study_that_names_no_structures_takes_those_of_the_dataset() -> None:
+    told = invitationText(readInvitation(FACTS | {"labels": [], "modalities": []})).splitlines()
+    assert told[4] == "Structures: those of this hospital's dataset"
+    assert told[5] == "Images: those of this hospital's dataset"
+
+
 def test_a_coordinator_without_another_name_goes_by_its_address() -> None:
     told = invitationText(readInvitation(FACTS | {"coordinator": FACTS["address"]}))
     assert told.splitlines()[2] == "Coordinated by: hub.example.org:443"

@@ -37,18 +37,20 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def settled(app: App, panel: Any, arrived: Callable[[], bool] = lambda: False) -> None:
+def settled(
+    app: App, panel: Any, arrived: Callable[[], bool] = lambda: False, *, seconds: float = 10
+) -> None:
     """Let events come until something arrived, or nothing runs any more."""
-    app.wait(lambda: arrived() or not panel._timer.isActive())
+    app.wait(lambda: arrived() or not panel._timer.isActive(), seconds)
 
 
-def opened(app: App, invitation: Path, data: Path) -> Any:
-    """The panel with an invitation and a dataset."""
+def opened(app: App, invitation: Path, data: Path, seconds: float = 10) -> Any:
+    """The panel with an invitation and a dataset; the real command takes more seconds to read them."""
     panel = app.open()
     panel.ui.tabWidget.currentIndex = 0
     panel.ui.invitationLineEdit.currentPath = str(invitation)
     panel.ui.siteDataLineEdit.currentPath = str(data)
-    settled(app, panel)
+    settled(app, panel, seconds=seconds)
     return panel
 
 
@@ -193,7 +195,7 @@ def test_a_study_is_followed_to_its_end_and_its_model_is_selected(
     app: App, invitation: Path, data: Path, tmp_path: Path
 ) -> None:
     panel = joined(app, invitation, data)
-    ui, models = panel.ui, tmp_path / KEPT / "models" / "fedgin-seed0"
+    ui, models = panel.ui, tmp_path / KEPT / "runs" / "fedgin-seed0" / "models"
     assert ui.studyMessageLabel.text.startswith("The study has ended.")
     assert "Round 3 of 3" in ui.studyLabel.text and "Dice of Kidney: 0.66" in ui.studyLabel.text
     assert ui.studyCurveLabel.visible and not ui.studyCurveLabel.pixmap.isNull()
@@ -202,9 +204,9 @@ def test_a_study_is_followed_to_its_end_and_its_model_is_selected(
         panel.parameterNode.modelFolder == str(models) and panel.parameterNode.model == "global.safetensors"
     )
     ui.arrivedTable.cellClicked.emit(1, 0)
-    assert panel.parameterNode.model == "personal-north.safetensors"
+    assert panel.parameterNode.model == "../sites/north/personal.safetensors"
     listed = [ui.modelComboBox.itemText(place) for place in range(ui.modelComboBox.count)]
-    assert listed[:2] == ["global", "personal-north"]
+    assert listed == ["global", "personal-north"] and ui.modelComboBox.currentIndex == 1
     buttons = (ui.goOnButton, ui.stopButton, ui.pauseButton, ui.leaveButton, ui.joinButton)
     assert not any(button.visible for button in buttons) and not app.settings.contains(SETTING)
 

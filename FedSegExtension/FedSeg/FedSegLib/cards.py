@@ -11,6 +11,9 @@ from typing import Any
 INDEX = "index.json"
 MIXTURE = "."
 """The key of all models of a folder at once: the folder itself."""
+_OWN_MODEL = "personal.safetensors"
+_SITE_FILE = "site.json"
+"""What `fedseg join` writes into the folder that holds a site's runs."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Choice:
     """One line of the list of models.
 
     Args:
-        key: the model's file name, or `MIXTURE`.
+        key: the model's file name, the way from the folder to a hospital's own model, or `MIXTURE`.
         path: what `fedseg segment` is given: the file, or the folder of all.
         example: a model file whose card holds for this choice.
         card: None where the folder has no index of cards.
@@ -84,13 +87,52 @@ def readCard(facts: Mapping[str, Any]) -> Card:
 
 
 def modelsIn(folder: Path) -> list[Choice]:
-    """The models of a folder, the global one first, and last all of them together if there are several."""
+    """The models of a folder, the global one first, and last all of them together if there are several.
+
+    Where the folder is of a run that this hospital took part in, its own model is listed too; no mixture holds it.
+    """
     files = sorted(folder.glob("*.safetensors"), key=lambda file: (file.stem != "global", file.name))
     cards = _readIndex(folder / INDEX)
     choices = [Choice(file.name, file, file, cards.get(file.name)) for file in files]
+    mixed = [choice.card for choice in choices]
+    own = ownModel(folder.parent, _siteOf(folder.parent))
+    if own is not None:
+        choices.append(Choice(placeOf(own)[1], own, own, None))
     if len(files) > 1:
-        choices.append(Choice(MIXTURE, folder, files[0], _common([choice.card for choice in choices])))
+        choices.append(Choice(MIXTURE, folder, files[0], _common(mixed)))
     return choices
+
+
+def ownModel(run: Path, site: str) -> Path | None:
+    """A hospital's own model of a run, if it has one that does not stand among those of everybody too."""
+    own = run / "sites" / site / _OWN_MODEL
+    among = any((run / "models" / f"{kind}-{site}.safetensors").is_file() for kind in ("personal", "local"))
+    return own if site and own.is_file() and not among else None
+
+
+def modelName(file: Path) -> str:
+    """What a model is called; each hospital's own has the same file name."""
+    return f"personal-{file.parent.name}" if _isOwn(file) else file.stem
+
+
+def placeOf(file: Path) -> tuple[Path, str]:
+    """The folder in whose list a model stands, and its key there."""
+    if not _isOwn(file):
+        return file.parent, file.name
+    run = file.parents[2]
+    return run / "models", f"../{file.relative_to(run).as_posix()}"
+
+
+def _isOwn(file: Path) -> bool:
+    return file.name == _OWN_MODEL and file.parents[1].name == "sites"
+
+
+def _siteOf(run: Path) -> str:
+    """Whose folder a run stands in; empty: in no hospital's."""
+    try:
+        return str(json.loads((run.parent.parent / _SITE_FILE).read_text(encoding="utf-8"))["site"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _common(cards: list[Card | None]) -> Card | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from FedSegLib.cards import modelName, ownModel
 from FedSegLib.events import Model, Progress, Round, Story
 
 LEFT, PAUSED = "left", "paused"
@@ -126,8 +127,12 @@ class Membership:
         return (self.folder / _CREDENTIAL).is_file()
 
     def models(self) -> list[Model]:
-        """The models that have come in earlier days."""
-        return [Model(path, path.stem) for path in sorted((self.folder / "models").rglob("*.safetensors"))]
+        """The models of earlier days, of each run: what was published, and this hospital's own."""
+        files: list[Path] = []
+        for run in sorted((self.folder / "runs").glob("*")):
+            own = ownModel(run, self.site)
+            files += [*sorted((run / "models").glob("*.safetensors")), *([] if own is None else [own])]
+        return [Model(file, modelName(file)) for file in files]
 
     def text(self) -> str:
         """For the settings."""

@@ -31,8 +31,8 @@ def invitationText(invitation: Invitation | None) -> str:
         _("Method: {methods}, {rounds} rounds").format(
             methods=", ".join(invitation.methods), rounds=invitation.rounds
         ),
-        _("Structures: {labels}").format(labels=", ".join(invitation.labels)),
-        _("Images: {modalities}").format(modalities=", ".join(invitation.modalities)),
+        _("Structures: {labels}").format(labels=_named(invitation.labels)),
+        _("Images: {modalities}").format(modalities=_named(invitation.modalities)),
     ]
     if invitation.expires is not None:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(invitation.expires))
@@ -44,6 +44,11 @@ def _coordinator(invitation: Invitation) -> str:
     """Who, and where; one that has no other name goes by its address."""
     who, address = invitation.coordinator, invitation.address
     return address if who in ("", address) else _("{who}, at {address}").format(who=who, address=address)
+
+
+def _named(names: Sequence[str]) -> str:
+    """A study that names none takes what each hospital's dataset has."""
+    return ", ".join(names) or _("those of this hospital's dataset")
 
 
 def listText(sentences: Sequence[str]) -> str:

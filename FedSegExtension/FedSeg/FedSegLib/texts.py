@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from FedSegLib.cards import MIXTURE, Card, Choice
+from FedSegLib.cards import MIXTURE, Card, Choice, modelName
 from FedSegLib.dataset import SiteDataset
 from FedSegLib.events import Message, Problem, Round, Story
 from FedSegLib.matching import Matching, Segment
@@ -16,7 +16,7 @@ from FedSegLib.translation import tr as _
 
 def choiceText(choice: Choice) -> str:
     """A line of the list of models."""
-    return _("Mixture of all, fitted to the volume") if choice.key == MIXTURE else choice.path.stem
+    return _("Mixture of all, fitted to the volume") if choice.key == MIXTURE else modelName(choice.path)
 
 
 def cardText(card: Card) -> str:

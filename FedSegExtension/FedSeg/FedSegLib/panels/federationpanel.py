@@ -5,6 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from FedSegLib import federationtexts as texts
+from FedSegLib.cards import placeOf
 from FedSegLib.federation import PAUSED, Membership, chosenModel, presentRounds, progressOf, siteFolder
 from FedSegLib.panels.curveplot import plot
 from FedSegLib.panels.invitationpanel import InvitationPanel
@@ -190,7 +191,7 @@ class FederationPanel:
         """The study has ended: its model is the one to segment with."""
         model = chosenModel(self._part.models)
         if model is not None:
-            self._host.useModels(model.path.parent, model.path.name)
+            self._host.useModels(*placeOf(model.path))
 
 
 def remember(text):

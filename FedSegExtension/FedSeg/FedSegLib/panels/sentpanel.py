@@ -3,6 +3,7 @@
 from slicer.i18n import tr as _
 
 from FedSegLib import federationtexts as texts
+from FedSegLib.cards import placeOf
 from FedSegLib.panels.showing import fillTable, prepareTable
 
 
@@ -43,8 +44,7 @@ class SentPanel:
 
     def onModelClicked(self, row, column):
         """The user wants to segment with a model."""
-        path = self._models[row].path
-        self._host.useModels(path.parent, path.name)
+        self._host.useModels(*placeOf(self._models[row].path))
 
     def _showSent(self, sent):
         self._sent = list(sent)
