@@ -20,9 +20,11 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from FedSegCore.coordinator.bodies import read_body, read_json
 from FedSegCore.coordinator.fleet import Fleet
@@ -166,6 +168,7 @@ def make_app(hub: Hub, routes: list[Route]) -> Starlette:
             ),
         ],
         lifespan=lifespan,
+        middleware=[Middleware(_Unambiguous)],
         exception_handlers={
             FedSegError: _refused,
             HTTPException: _no_such_method,
@@ -173,6 +176,21 @@ def make_app(hub: Hub, routes: list[Route]) -> Starlette:
             Exception: _failed,
         },
     )
+
+
+@final
+class _Unambiguous:
+    """Refuses requests that say twice how long they are: a proxy in front might see another end than this server."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = [name for name, _ in scope.get("headers", ())]
+        if b"transfer-encoding" in names and b"content-length" in names:
+            await _sentence("The request has two lengths.", "Give one.", 400)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 @final
@@ -303,5 +321,5 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 def _sentence(message: str, fix: str, status: int) -> Response:
     # Whoever was refused may be in the middle of a request; the rest of it is not waited for.
-    headers = {"connection": "close"} if status in (408, 413) else None
+    headers = {"connection": "close"} if status in (400, 408, 413) else None
     return JSONResponse({"message": message, "fix": fix}, status, headers)

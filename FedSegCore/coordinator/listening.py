@@ -11,6 +11,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 PATIENCE_S: Final = 20.0
 """For a request's head from its first letter, and for the rest of a request that was answered before its end."""
+PARTING_S: Final = 1.0
+"""For the last answer to arrive."""
 
 
 @final
@@ -32,20 +34,29 @@ class ImpatientConnection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn's; then see whether the client owes the rest of something."""
+        """As uvicorn's; then see whether the client owes the rest of something. After the end nothing counts."""
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         self._look()
 
     def on_response_complete(self) -> None:
         """As uvicorn's; a request whose end nobody waits for any more is not taken for ever."""
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:
+        if self.transport.is_closing():
+            self._part()
+        elif self.conn.their_state is h11.SEND_BODY:
             self._look()
 
     def send_400_response(self, msg: str) -> None:
         """A sentence in JSON, as every other answer."""
         body = json.dumps({"message": "This is no request.", "fix": "Speak HTTP/1.1."}).encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        length = str(len(body)).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", length),
+            (b"connection", b"close"),
+        ]
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             for event in (
                 h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
@@ -53,7 +64,7 @@ class ImpatientConnection(H11Protocol):
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        self._part()
 
     def _look(self) -> None:
         theirs, ours = self.conn.their_state, self.conn.our_state
@@ -70,5 +81,9 @@ class ImpatientConnection(H11Protocol):
 
     def _late(self) -> None:
         self._alarm = None
-        if not self.transport.is_closing():
-            self.transport.close()
+        self._part()
+
+    def _part(self) -> None:
+        """Hang up; TLS would else take what comes for half a minute more, until the client hangs up as well."""
+        self.transport.close()
+        self.loop.call_later(PARTING_S, self.transport.abort)
