@@ -507,12 +507,33 @@ def main(words: Sequence[str]) -> int:
     if words[0] == "superlink":
         from flwr.superlink.cli import flower_superlink
 
+        _let_keys_come_back()
         flower_superlink()
     else:
         from flwr.supernode.cli import flower_supernode
 
         flower_supernode()
     return 0
+
+
+def _let_keys_come_back() -> None:
+    """Free the key of a node that is dismissed: Flower takes each key once for as long as its SuperLink lives, and a
+    site that breaks off and comes back could never be admitted again."""
+    from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
+    from flwr.supercore.constant import NodeStatus
+
+    flowers = InMemoryLinkState.delete_node
+
+    def delete_node(state: InMemoryLinkState, owner_aid: str, node_id: int) -> None:
+        with state.lock:
+            node = state.nodes.get(node_id)
+            if node is not None and node.status == NodeStatus.REGISTERED:
+                node.online_until = 0.0  # it never connected, and Flower cannot delete it without a time here
+            flowers(state, owner_aid, node_id)
+            if node is not None:
+                state.node_public_key_to_node_id.pop(node.public_key, None)
+
+    InMemoryLinkState.delete_node = delete_node  # type: ignore[method-assign, assignment]
 
 
 def _end_with_parent() -> None:
