@@ -63,7 +63,7 @@ class StudyHub:
             "engine": ENGINE,
             "identity": self._identity,
             "time": time.time(),
-            "state": self._board.snapshot()["state"],
+            "state": self._board.brief()["state"],
         }
 
     def enrol(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -120,12 +120,8 @@ class StudyHub:
 
     def state(self, site: str) -> dict[str, Any]:
         """How the study goes; `engine` changes when connections are lost, `asked` names what a site is to answer."""
-        facts = self._board.snapshot()
-        told = {name: facts[name] for name in ("study", "state", "run", "round", "total", "eta_s")}
-        states = {name: one["state"] for name, one in facts["sites"].items()}
         return {
-            **told,
-            "sites": states,
+            **self._board.brief(),
             "engine": self._engine.epoch,
             "asked": self.outstanding().get(site, ""),
         }

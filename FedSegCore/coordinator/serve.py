@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Any, Final, final
 import torch
 
 from FedSegCore.coordinator.agreeing import Own, await_agreement, read_own
-from FedSegCore.coordinator.board import FILE, Board
+from FedSegCore.coordinator.board import FILE, Board, Tallied
 from FedSegCore.coordinator.desk import Desk, Place
 from FedSegCore.coordinator.engine import Engine
 from FedSegCore.coordinator.gateway import Gateway
 from FedSegCore.coordinator.hub import StudyHub
 from FedSegCore.coordinator.lead import lead
 from FedSegCore.coordinator.roster import Roster
+from FedSegCore.coordinator.statuspage import status_routes
 from FedSegCore.coordinator.transport import AcrossHospitals
 from FedSegCore.errors import StudyError
 from FedSegCore.federation.joining import Joining
@@ -58,12 +59,16 @@ def serve(
     prepare_folder(out, study, resume=True)
     torch.set_num_threads(study.train.threads or cores())
     names = [f"{entry.name}-seed{seed}" for entry in entries for seed in study.seeds]
-    board = Board(out / FILE, study=study.name, runs=names, total=study.rounds, emit=emit)
+    board = Board(
+        out / FILE, study=study.name, runs=names, total=study.rounds, emit=emit, min_sites=min_sites_of(study),
+        members=[site.name for site in study.sites if site.role == "member"],
+        entries=Desk(out).roster(study).entries,
+    )  # fmt: skip
     own = read_own(study, emit)
     with _opened(study, out, place, own, board) as house:
-        joined, emit = house.roster.joined, board.emit
+        emit = board.emit
         setting = await_agreement(
-            own, out / "agreement.json", joined, min_sites=min_sites_of(study), emit=emit
+            own, out / "agreement.json", house.joined, min_sites=min_sites_of(study), emit=emit
         )
         board.put(state="running")
         house.hub.agree({"agreement": setting.agreement.to_dict(), "runs": names})
@@ -73,7 +78,7 @@ def serve(
             for entry in entries
             for seed in study.seeds
         ]
-        timed = with_eta(emit, rounds=study.rounds * len(names))
+        timed = with_eta(emit, rounds=sum(study.rounds - _done(run) for run in runs))
         for run, name in zip(runs, names, strict=True):
             house.hub.publish(name, _finished(run) or house.lead(run, name, timed))
         _report(setting, runs, out)
@@ -122,6 +127,11 @@ class _House:
     hub: StudyHub
     board: Board
 
+    def joined(self) -> dict[str, Joining]:
+        """What those sites told that take part; who reads status.json meanwhile sees that this end waits for more."""
+        self.board.beat()
+        return self.roster.joined()
+
     def lead(self, run: Run, name: str, emit: Emit) -> dict[str, tuple[Path, dict[str, Any]]]:
         """Lead one run to its end; returns its public models' files with their cards."""
         ledger = Ledger(run.folder / "ledger.jsonl")
@@ -131,7 +141,7 @@ class _House:
         )  # fmt: skip
         self.hub.outstanding = lambda: transport.outstanding
         self.board.follow(name, run.folder / "rounds.jsonl")
-        announced = Announced(transport, LedgerNews(ledger.path, emit), emit)
+        announced = Announced(Tallied(transport, self.board), LedgerNews(ledger.path, emit), emit)
         return lead(run, announced, joined=self.roster.joined, min_sites=min_sites_of(self.study), emit=emit)
 
     def _members(self, setting: Setting) -> list[ClientInfo]:
@@ -153,8 +163,9 @@ def _opened(study: Study, out: Path, place: Place, own: Own, board: Board) -> It
         hub = StudyHub(study.name, identity=desk.identity.public, roster=roster, engine=engine, board=board,
                        welcome=own.welcome)  # fmt: skip
         gateway = Gateway(
-            hub, host=place.host, port=place.port, certificate=public.certificate, key=public.key
-        )
+            hub, host=place.host, port=place.port, certificate=public.certificate, key=public.key,
+            routes=status_routes(board.snapshot, desk.login),
+        )  # fmt: skip
         try:
             address = place.address or f"{place.host}:{gateway.port}"
             desk.open(study, address=address, port=gateway.port, ca=public.ca)
@@ -176,6 +187,12 @@ def _finished(run: Run) -> dict[str, tuple[Path, dict[str, Any]]]:
     return {name: (index.parent / name, card) for name, card in cards.items()}
 
 
+def _done(run: Run) -> int:
+    """How many of a run's rounds earlier calls have led; a last one that too few sites answered is led again."""
+    lines = read_lines(run.folder / "rounds.jsonl")
+    return sum(len(line["sites"]) >= min_sites_of(run.study) for line in lines)
+
+
 def _report(setting: Setting, runs: Sequence[Run], out: Path) -> None:
     """The union of the scores that could be made here, and the page; single cases of the sites are in neither."""
     scores = [score for run in runs for score in read_scores(run.folder / "scores.csv")]
@@ -187,9 +204,9 @@ def _report(setting: Setting, runs: Sequence[Run], out: Path) -> None:
 def _until_fetched(house: _House, *, keep: bool) -> None:
     """Stay until every live site has its models; with `keep` until the process is stopped."""
     deadline = time.monotonic() + _LAST_S
-    joined: Callable[[], Mapping[str, Joining]] = house.roster.joined
     while keep or time.monotonic() < deadline:
-        if not keep and house.board.heard_of(_LAST_S) & set(joined()) <= house.hub.served:
+        live = house.board.heard_of(_LAST_S) & set(house.joined())
+        if not keep and live <= house.hub.served:
             return
         if keep:
             house.engine.heal()

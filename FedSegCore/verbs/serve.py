@@ -12,7 +12,7 @@ from FedSegCore.interrupt import sigterm_as_ctrl_c
 
 def run(arguments: Namespace, console: Console) -> int:
     """Lead the study until its last round; exit 0 once the sites have their models."""
-    from FedSegCore.coordinator.desk import Desk, Place
+    from FedSegCore.coordinator.desk import FOLDER, Place
     from FedSegCore.coordinator.serve import serve
     from FedSegCore.device import choose_device
     from FedSegCore.study import read_study
@@ -25,7 +25,8 @@ def run(arguments: Namespace, console: Console) -> int:
     os.environ["no_proxy"] = "*"
     study = read_study(arguments.study)
     place = Place(arguments.host, arguments.port, arguments.address, arguments.tls_cert, arguments.tls_key)
-    console.say(f"Status page login: {Desk(arguments.out).login}")
+    login = arguments.out / FOLDER / "login"
+    console.say(f"Status page: /status at the study's address; its login token stands in {login}")
     device = choose_device(arguments.device)
     with sigterm_as_ctrl_c():
         summary = serve(study, arguments.out, place, device=device, keep=arguments.keep, emit=console.emit)
