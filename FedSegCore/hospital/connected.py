@@ -65,6 +65,9 @@ class Connected:
             with self._client() as hub:
                 while not self._ended.is_set():
                     self._connect(hub)
+        except FedSegError:
+            if not self._gone():  # else the hub refuses a site that it was told has left
+                raise
         finally:
             self._ended.set()
         if self._failure is not None:

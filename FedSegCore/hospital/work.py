@@ -81,7 +81,9 @@ def score(
     guest: Guest, setting: Setting, cache: Cache, taken: dict[str, list[WrittenModel]]
 ) -> dict[str, Any]:
     """The final models on this site's own test cases, and its own report; none of it leaves."""
-    runs = [guest.run(name, setting, cache) for name, models in taken.items() if models]
+    made = [guest.run(name, setting, cache) for name in taken]
+    # A method whose sites keep a part of the network to themselves may publish no model; its sites have their own.
+    runs = [run for run in made if not run.entry.pooled]
     scores: list[Score] = []
     for run in runs:
         scores += _score_run(guest, run, taken[f"{run.entry.name}-seed{run.seed}"])
