@@ -80,7 +80,8 @@ def serve(
         ]
         timed = with_eta(emit, rounds=sum(study.rounds - _done(run) for run in runs))
         for run, name in zip(runs, names, strict=True):
-            house.hub.publish(name, _finished(run) or house.lead(run, name, timed))
+            left = _finished(run)
+            house.hub.publish(name, house.lead(run, name, timed) if left is None else left)
         _report(setting, runs, out)
         board.put(state="finished")
         message = "The last round is done; the sites fetch the models"
@@ -178,11 +179,11 @@ def _opened(study: Study, out: Path, place: Place, own: Own, board: Board) -> It
         engine.stop()
 
 
-def _finished(run: Run) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """What a run left that was finished before; nothing where it was not."""
+def _finished(run: Run) -> dict[str, tuple[Path, dict[str, Any]]] | None:
+    """The models of a run that was finished before, of which there may be none; None where it was not."""
     index = run.folder / "models" / "index.json"
     if not index.is_file():
-        return {}
+        return None
     cards = json.loads(index.read_text(encoding="utf-8"))
     return {name: (index.parent / name, card) for name, card in cards.items()}
 

@@ -537,7 +537,9 @@ def _let_keys_come_back() -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through `sys.stdin`, whose lock Python wants as it ends.
+    while os.read(0, 4096):
+        pass
     os._exit(0)
 
 
