@@ -242,8 +242,11 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Select a model that was trained here, or has come from a federation; the list may not know it yet."""
         self._segmenting.reload()
         parameterNode = self.parameterNode or self.logic.getParameterNode()
-        parameterNode.model = name
+        wasShowing, self._isShowing = self._isShowing, True  # the two are one change; either alone is none
         parameterNode.modelFolder = str(folder)
+        parameterNode.model = name
+        self._isShowing = wasShowing
+        self.onParametersModified()
 
     def showReview(self, segmentation):
         """Put a new result into the queue and look at it, unless more are to come and the user looks at others."""

@@ -23,7 +23,7 @@ PLAIN = '{"event": "result", "paths": [], "summary": {"volumes_ml": {}}}'
 def main(words):
     how = os.environ.get("FAKE_FEDSEG", "")
     asked = os.environ.get("FAKE_FEDSEG_WORDS")
-    if asked:
+    if asked and words[0] != "info":  # what a panel asks by itself
         Path(asked).write_text(json.dumps(words))
     code = fake_federation.run(words, how)
     if code is not None:

@@ -203,10 +203,11 @@ def test_a_study_is_followed_to_its_end_and_its_model_is_selected(
     assert (
         panel.parameterNode.modelFolder == str(models) and panel.parameterNode.model == "global.safetensors"
     )
+    listed = [ui.modelComboBox.itemText(place) for place in range(ui.modelComboBox.count)]
+    assert listed == ["global", "personal-north"] and ui.modelComboBox.currentIndex == 0
     ui.arrivedTable.cellClicked.emit(1, 0)
     assert panel.parameterNode.model == "../sites/north/personal.safetensors"
-    listed = [ui.modelComboBox.itemText(place) for place in range(ui.modelComboBox.count)]
-    assert listed == ["global", "personal-north"] and ui.modelComboBox.currentIndex == 1
+    assert ui.modelComboBox.currentIndex == 1
     buttons = (ui.goOnButton, ui.stopButton, ui.pauseButton, ui.leaveButton, ui.joinButton)
     assert not any(button.visible for button in buttons) and not app.settings.contains(SETTING)
 

@@ -136,9 +136,10 @@ class FederationPanel:
         self._showOffer()
         self._showStudy()
         self._exchanged.show(part.sent, part.models)
-        if part.isOver and not self._wasOver and not part.hasLeft:
+        hasEnded = part.isOver and not self._wasOver and not part.hasLeft
+        self._wasOver = part.isOver  # before the models are listed, which comes back here
+        if hasEnded:
             self._useModels()
-        self._wasOver = part.isOver
 
     def _showOffer(self):
         """The section "Take part"."""
