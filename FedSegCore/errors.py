@@ -102,6 +102,15 @@ class TooFewSites(RunError):
     """Fewer sites answered than the study's `min_sites`; the state before the round is kept."""
 
 
+def plain(text: str) -> str:
+    """What somebody else says, as one short line: it is shown to people and written into logs.
+
+    >>> plain("no\\x1b[2J space\\non disk")
+    'no[2J spaceon disk'
+    """
+    return "".join(letter for letter in text[:3000] if letter.isprintable())[:300]
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the known word nearest to a mistyped one, or lists what is known.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, final
 
 from FedSegCore.coordinator.engine import Engine
-from FedSegCore.errors import RunError, SiteError, StorageError
+from FedSegCore.errors import RunError, SiteError, StorageError, plain
 from FedSegCore.federation import calibration, wire
 from FedSegCore.federation.calibration import BankCounts
 from FedSegCore.federation.ledger import Ledger, read_lines
@@ -210,8 +210,3 @@ class AcrossHospitals:
 
     def _lost(self, name: str, round: Round, reason: str, fix: str) -> SiteError:
         return SiteError(reason, fix, site=name, round_number=round.number)
-
-
-def plain(text: str) -> str:
-    """What a site says, as one short line: it is shown to people and written into logs."""
-    return "".join(letter for letter in text if letter.isprintable())[:300]

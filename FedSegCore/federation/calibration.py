@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from FedSegCore.errors import ModelFileError, SiteError
+from FedSegCore.errors import ModelFileError, SiteError, plain
 from FedSegCore.federation import wire
 from FedSegCore.federation.method import Round, Site
 from FedSegCore.federation.rounds import Emit
@@ -77,7 +77,7 @@ def ask(
             if {len(counts.good), len(counts.poor)} != {bins} or min(every) < 0 or sum(every) > most:
                 raise ModelFileError(f"its counts are not {bins} numbers of at most {most} looks at cases.")
         except (SiteError, ModelFileError) as error:
-            reason = error.reason if isinstance(error, SiteError) else error.message
+            reason = plain(error.reason if isinstance(error, SiteError) else error.message)
             emit("warning", message=f"Routing is calibrated without {client.name}: {reason}", fix=error.fix)
             continue
         answers.append(counts)

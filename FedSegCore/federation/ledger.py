@@ -49,15 +49,23 @@ class Ledger:
 
 
 def ledger_line(data: bytes, *, site: str, round_number: int, kind: str) -> dict[str, Any]:
-    """What a message holds, in names, shapes and numbers: read from its bytes, not from what was meant."""
+    """What a message holds, in names, shapes and numbers: read from its bytes, not from what was meant.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is no message.
+    """
     index = index_of(data)
-    header = json.loads(index.pop("__metadata__")[KEY])
+    try:
+        header = json.loads(index.pop("__metadata__")[KEY])
+        scalars = dict(_scalars(header.get("fields", {})))
+    except RecursionError:
+        raise ValueError("a message nested without end") from None
     return {
         "round": round_number,
         "site": site,
         "kind": kind,
         "tensors": {name: entry["shape"] for name, entry in sorted(index.items())},
-        "scalars": dict(_scalars(header.get("fields", {}))),
+        "scalars": scalars,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }

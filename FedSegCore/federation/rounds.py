@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from FedSegCore.errors import ModelFileError, SiteError, TooFewSites
+from FedSegCore.errors import ModelFileError, SiteError, TooFewSites, plain
 from FedSegCore.federation import wire
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
 from FedSegCore.federation.store import ServerStore
@@ -119,7 +119,7 @@ def conclude(
             offer = wire.decode(Offer, reply, f"offer of {client.name}")
             method.check_offer(offer, client, server, round)
         except (SiteError, ModelFileError) as error:
-            reason = error.reason if isinstance(error, SiteError) else error.message
+            reason = plain(error.reason if isinstance(error, SiteError) else error.message)
             lost[client.name] = reason
             emit("warning", message=f"{client.name} offered no model: {reason}", fix=error.fix)
             continue
@@ -157,7 +157,7 @@ def _replies(
             update = wire.decode(method.update_type, reply, f"update of {client.name}")
             method.check(state, update, client, round)
         except (SiteError, ModelFileError) as error:
-            reason = error.reason if isinstance(error, SiteError) else error.message
+            reason = plain(error.reason if isinstance(error, SiteError) else error.message)
             line["left_out"][client.name] = reason
             emit("site_state", site=client.name, state="lost")
             emit(

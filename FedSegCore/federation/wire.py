@@ -77,7 +77,7 @@ def type_of(data: bytes) -> str:
     """The type that a message says it is, unchecked; "" where it says nothing."""
     try:
         return str(json.loads(index_of(data)["__metadata__"][KEY])["type"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from FedSegCore.errors import ModelFileError
+from FedSegCore.errors import ModelFileError, plain
 
 FORMAT = 1
 """The format's version; another number is refused with a sentence."""
 
 KEY = "fedseg"
-_LONGEST = 64 * 2**20
-"""No honest index of tensors is longer than this many bytes."""
+_LONGEST = 4 * 2**20
+"""No honest index of tensors is longer than this: 25 thousand have room. Read, it may take 40 times as much."""
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -33,8 +33,20 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def index_of(data: bytes) -> dict[str, Any]:
-    """The index of a FedSeg file that is at hand, unchecked: each tensor's entry, and `__metadata__`."""
-    index: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    """The index of a FedSeg file that is at hand, unchecked: each tensor's entry, and `__metadata__`.
+
+    Raises:
+        ValueError: there is none, or one that no file of FedSeg's has.
+    """
+    length = int.from_bytes(data[:8], "little")
+    if not 0 < length <= _LONGEST:
+        raise ValueError(f"an index of {length} bytes")
+    try:
+        index = json.loads(data[8 : 8 + length])
+    except RecursionError:
+        raise ValueError("an index nested without end") from None
+    if not isinstance(index, dict):
+        raise ValueError("an index that is no table")
     return index
 
 
@@ -57,9 +69,9 @@ def check_header(metadata: Mapping[str, str] | None, source: str) -> dict[str, A
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(f"{source} has a damaged header ({error}).", "Fetch the file again.") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else header
+        found = header.get("format") if isinstance(header, dict) else "none"
         raise ModelFileError(
-            f"{source} has format version {found}, but this FedSeg reads version {FORMAT}.",
+            f"{source} has format version {plain(str(found))[:20]}, but this FedSeg reads version {FORMAT}.",
             "Use the FedSeg version that wrote it, or ask for the file in this version.",
         )
     return header
