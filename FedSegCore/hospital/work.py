@@ -66,7 +66,9 @@ def fetch(guest: Guest) -> dict[str, list[WrittenModel]]:
     """
     taken: dict[str, list[WrittenModel]] = {name: [] for name in guest.runs}
     with guest.hub(patience_s=_GOODBYE_S) as hub:
-        for model in hub.models():
+        models = hub.models()
+        for number, model in enumerate(models, start=1):
+            _progress(guest, "models", number, len(models), f"{model.run}: {model.file}")
             target = guest.home.folder / "runs" / model.run / "models" / model.file
             hub.download(model.run, model.file, model.sha256, target, size=model.bytes)
             guest.emit("model", path=str(target), name=target.stem, card=dict(model.card))
@@ -85,7 +87,8 @@ def score(
     # A method whose sites keep a part of the network to themselves may publish no model; its sites have their own.
     runs = [run for run in made if not run.entry.pooled]
     scores: list[Score] = []
-    for run in runs:
+    for number, run in enumerate(runs, start=1):
+        _progress(guest, "score", number, len(runs), f"Measuring the models of {run.folder.name}")
         scores += _score_run(guest, run, taken[f"{run.entry.name}-seed{run.seed}"])
     out = guest.home.folder
     write_scores(out / "scores.csv", scores)
@@ -105,6 +108,11 @@ def _score_run(guest: Guest, run: Run, models: list[WrittenModel]) -> list[Score
             guest.emit("model", path=str(model.path), name=model.name, card=card(model, scores, rounds))
     write_cards(run.folder, models, scores, rounds)
     return scores
+
+
+def _progress(guest: Guest, stage: str, number: int, total: int, message: str) -> None:
+    """One of several steps begins."""
+    guest.emit("progress", stage=stage, value=(number - 1) / total, message=message, eta_s=None)
 
 
 def _tell(guest: Guest, state: dict[str, Any]) -> None:
