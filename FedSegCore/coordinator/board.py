@@ -95,7 +95,10 @@ class Board:
         """Set facts of one site; that it was heard of now, with them."""
         with self._lock:
             self._site(site).update({"seen": time.time(), **facts})
-            self._beat()
+            if facts:
+                self._save()
+            else:
+                self._beat()
 
     def sent(self, site: str, size: int, *, round_number: int) -> None:
         """A message of `size` bytes went out to a site."""

@@ -130,12 +130,12 @@ def _site(facts: Facts, name: str) -> list[Content]:
     why = words.last_lost(facts, name)
     state = [_state(words.site_words(facts, name)), *([element("span", why, class_="sub")] if why else [])]
     parts = [element("span", f"{label} ", element("b", number(dice[label], 2))) for label in sorted(dice)]
-    scores: list[Content] = [element("b", number(words.mean(dice), 3)) if dice else words.ABSENT]
+    scores: list[Content] = [element("b", number(words.mean(dice), 3))]
     if len(parts) > 1:
         scores.append(element("span", *parts, class_="sub parts many" if len(parts) > 3 else "sub parts"))
     return [
         name, element("div", *state), words.heard(facts, name), str(one.get("round", words.ABSENT)),
-        str(one.get("cases", words.ABSENT)), element("div", *scores),
+        str(one.get("cases", words.ABSENT)), element("div", *scores) if dice else words.ABSENT,
         _amount(one, "bytes_up"), _amount(one, "bytes_down"),
     ]  # fmt: skip
 
@@ -200,20 +200,21 @@ def _table(
     Args:
         text: the columns that hold text, not numbers.
     """
-    left = set(text)
-    header = element(
-        "tr",
-        *(
-            element("th", head, scope="col", class_="text" if i in left else "")
-            for i, head in enumerate(heads)
-        ),
-    )
+    left = ["text" if i in set(text) else "" for i in range(len(heads))]
+    header = [element("th", head, scope="col", class_=side) for head, side in zip(heads, left, strict=True)]
     body = [
-        element("tr", *(
-            element("th" if i == 0 else "td", cell, class_="text" if i in left else "", data_head=heads[i],
-                    scope="row" if i == 0 else "")
-            for i, cell in enumerate(row)))
+        element(
+            "tr", *(_cell(*cell, first=cell[0] == heads[0]) for cell in zip(heads, row, left, strict=True))
+        )
         for row in rows
-    ]  # fmt: skip
-    inner = element("table", element("thead", header), element("tbody", *body), class_=class_)
-    return element("div", inner, class_="scroll")
+    ]
+    parts = [element("thead", element("tr", *header)), element("tbody", *body)]
+    return element("div", element("table", *parts, class_=class_), class_="scroll")
+
+
+def _cell(head: str, content: Content, side: str, *, first: bool) -> Markup:
+    """A cell that knows its head; one with nothing in it can be left out of a card."""
+    classes = f"{side} none".strip() if content == words.ABSENT else side
+    if first:
+        return element("th", content, scope="row", class_=classes, data_head=head)
+    return element("td", content, class_=classes, data_head=head)

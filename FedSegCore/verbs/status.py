@@ -64,7 +64,7 @@ def _site(path: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     sent = read_lines(folder / "ledger.jsonl")
     total = size(sum(line["bytes"] for line in sent))
     yield f"Left this site: {len(sent)} messages, {total}; each stands in {folder / 'ledger.jsonl'}"
-    for model in sorted(folder.glob("models/*/*.safetensors")):
+    for model in sorted(folder.glob("runs/*/models/*.safetensors")):
         yield f"Model: {model}"
     old = time.time() - path.stat().st_mtime
     if old > SILENT_S and facts["state"] != "finished" and "left" not in marks:

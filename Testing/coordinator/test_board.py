@@ -171,6 +171,11 @@ def test_a_site_that_only_asks_keeps_the_file_fresh_but_not_with_every_question(
     assert "seen" in stage.file["sites"]["north"]
 
 
+def test_what_is_learnt_of_a_site_is_in_the_file_at_once(stage: Stage) -> None:
+    stage.board.seen("north", models=True)
+    assert stage.file["sites"]["north"]["models"] is True
+
+
 def test_a_study_goes_on_where_its_status_cannot_be_written(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,7 +56,7 @@ def test_a_site_sees_what_it_does_what_left_it_and_what_came(tmp_path: Path) -> 
     site = folder(tmp_path, at_site())
     for size in (1000, 500):
         append_line(site / "ledger.jsonl", {"bytes": size})
-    model = site / "models" / "fedgin-seed0" / "global.safetensors"
+    model = site / "runs" / "fedgin-seed0" / "models" / "global.safetensors"
     model.parent.mkdir(parents=True)
     model.write_bytes(b"")
     text = fedseg("status", site).out
