@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 
@@ -10,6 +11,8 @@ from FedSegCore.errors import UpdateError
 from FedSegCore.federation.method import ClientInfo, Measured, Round
 from FedSegCore.tensors.weights import Weights
 
+FARTHEST: Final = 1000.0
+LEAST: Final = 0.01
 _FIX = "Use the same study file and FedSeg version at both ends, and look at the data and learning rate."
 
 
@@ -31,6 +34,32 @@ def check_weights(expected: Weights, sent: Weights, *, site: str, round_number: 
             raise refuse(f'"{name}" is {found}, expected {right}.')
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise refuse(f'"{name}" holds NaN or Inf.')
+
+
+def check_move(before: Weights, sent: Weights, *, site: str, round_number: int) -> None:
+    """Refuse weights that went further from what was sent out than local training goes.
+
+    The bound is `FARTHEST` times the size of the weights themselves, all tensors together, where each number counts
+    as `LEAST` or more. From random weights to trained ones it is a few times; a mean over sites that takes in a
+    thousand times as much is lost. What is scaled less than that passes: this is no defence against a clever forger.
+
+    Raises:
+        UpdateError: they did.
+    """
+    squares = moved = 0.0
+    for name, tensor in sent.items():
+        if tensor.is_floating_point():
+            was = before[name].double()
+            moved += float((tensor.double() - was).square().sum())
+            squares += float(was.abs().clamp(min=LEAST).square().sum())
+    if moved > FARTHEST**2 * squares:
+        times = math.sqrt(moved / squares)
+        raise UpdateError(
+            f"its weights moved by {times:.3g} times their own size in one round, expected at most {FARTHEST:g}.",
+            _FIX,
+            site=site,
+            round_number=round_number,
+        )
 
 
 def check_names(expected: Weights, sent: Weights, *, site: str, round_number: int) -> None:

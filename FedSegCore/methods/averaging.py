@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from FedSegCore.errors import StudyError, UpdateError
-from FedSegCore.federation.checks import check_measured, check_names, check_weights
+from FedSegCore.federation.checks import check_measured, check_move, check_names, check_weights
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
 from FedSegCore.learning.flow.style import StyledFlow
 from FedSegCore.learning.norms import recalibrate_norms
@@ -170,6 +170,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
     ) -> None:
         """Names, shapes and types as in the server's weights, finite values, Dice of the site's structures."""
         check_weights(state.weights, update.weights, site=client.name, round_number=round.number)
+        check_move(state.weights, update.weights, site=client.name, round_number=round.number)
         check_measured(update, client, round)
         self._check_scalars(update, client, round)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from FedSegCore.errors import StudyError, UpdateError
-from FedSegCore.federation.checks import check_measured, check_weights
+from FedSegCore.federation.checks import check_measured, check_move, check_weights
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Offer, Published, Round, Site
 from FedSegCore.learning.anchors import movement
 from FedSegCore.learning.supervision import deep_supervision
@@ -158,6 +158,7 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
         if self.decoder == "private":
             sent = {name: tensor for name, tensor in sent.items() if name in state.modalities}
         check_weights(sent, update.weights, site=client.name, round_number=round.number)
+        check_move(sent, update.weights, site=client.name, round_number=round.number)
         check_measured(update, client, round)
         if not 0 <= update.entropy <= 1:
             raise UpdateError(
