@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, final
 
 import torch
 
-from FedSegCore.errors import ModelFileError, SiteError, StorageError
+from FedSegCore.errors import ModelFileError, SiteError, StorageError, plain
 from FedSegCore.federation import calibration, wire
 from FedSegCore.federation.calibration import SharedBank, Survey
 from FedSegCore.federation.failures import site_failure
@@ -34,6 +34,7 @@ class Client:
         ledger: where everything that leaves is written down first.
         header: what the personal model's file says of itself.
         survey: how it answers when the published models are to be calibrated; none: it does not.
+        rounds: the study's; a message of another study's length is refused. None: any.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Client:
         ledger: Ledger,
         header: dict[str, Any],
         survey: Survey | None = None,
+        rounds: int | None = None,
     ) -> None:
         self.method = method
         self.site = site
@@ -54,6 +56,7 @@ class Client:
         self.ledger = ledger
         self.header = header
         self.survey = survey
+        self.rounds = rounds
         self._first_weights = algebra.of(site.model)
 
     @property
@@ -99,13 +102,20 @@ class Client:
         try:
             message, header = wire.decode_with_header(kind, data, f"message to {name}")
         except ModelFileError as error:
-            raise SiteError(error.message, error.fix, site=name, round_number=0) from error
-        wanted = header.get("kind")
-        fits = wanted in self._answers and (wanted == calibration.KIND) == asked
-        if not fits or not {"round", "total"} <= header.keys():
+            raise SiteError(plain(error.message), error.fix, site=name, round_number=0) from error
+        wanted, round = header.get("kind"), self._round(header)
+        fits = isinstance(wanted, str) and wanted in self._answers and (wanted == calibration.KIND) == asked
+        if not fits or round is None:
             fix = "Use the same FedSeg version at both ends."
             raise SiteError("The message asks for nothing that a site does.", fix, site=name, round_number=0)
-        return message, Round(header["round"], header["total"]), header["kind"]
+        return message, round, str(wanted)
+
+    def _round(self, header: Mapping[str, Any]) -> Round | None:
+        """The round that a message says it is of; none where there is no such round."""
+        number, total = header.get("round"), header.get("total")
+        if type(number) is not int or type(total) is not int or not 1 <= number <= total:
+            return None
+        return Round(number, total) if self.rounds in (None, total) else None
 
     def _train(self, message: Any, round: Round) -> bytes:
         site = self._site(round, "train")
@@ -117,6 +127,8 @@ class Client:
         return self._leave(update, round, "update")
 
     def _publish(self, message: Any, round: Round) -> bytes:
+        """Offer once: what is offered after other rounds than the last would be more than was agreed to."""
+        self._once(f"publish-{round.total}", message, round, "for what it gives after the last round")
         site = self._site(round, "publish")
         state = self.store.load(self.method.client_state, round.total)
         personal = self.method.personalize(message, state, site)
@@ -127,15 +139,18 @@ class Client:
     def _calibrate(self, message: SharedBank, round: Round) -> bytes:
         """Answer once: whoever asks again, with other models, learns about single cases."""
         assert self.survey is not None
-        if round.number != round.total or not self.store.answers_once(calibration.KIND, wire.encode(message)):
+        self._once(calibration.KIND, message, round, "how its cases fare with published models")
+        site = self._site(round, calibration.KIND)
+        return self._leave(self.survey(message, site), round, calibration.KIND)
+
+    def _once(self, kind: str, message: object, round: Round, asked: str) -> None:
+        if round.number != round.total or not self.store.answers_once(kind, wire.encode(message)):
             raise SiteError(
-                "it was asked again, or too early, how its cases fare with published models.",
+                f"it was asked again, or too early, {asked}.",
                 "A site answers that once, after the last round.",
                 site=self.info.name,
                 round_number=round.number,
             )
-        site = self._site(round, calibration.KIND)
-        return self._leave(self.survey(message, site), round, calibration.KIND)
 
     def _refuse_broken(self, message: object, round: Round) -> None:
         """What is broken neither leaves nor is kept: kept moments of NaN would spoil every later round."""

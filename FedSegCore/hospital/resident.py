@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
-from FedSegCore.errors import SiteError
+from FedSegCore.errors import SiteError, plain
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.failures import site_failure
 from FedSegCore.federation.ledger import Ledger, append_line, read_lines
@@ -73,7 +73,7 @@ class Resident:
         try:
             return {"run": run}, self._replied(client, run, body)
         except SiteError as error:
-            return {"failed": error.reason, "fix": error.fix}, b""
+            return {"failed": plain(error.reason), "fix": plain(error.fix)}, b""
         finally:
             self.at_work = False
 

@@ -151,4 +151,4 @@ def _client(run: Run, site: Site, ledger: Path) -> Client:
     store = ClientStore(run.folder / "sites" / name)
     survey = survey_of(run.study.routing, header.to_dict(), run.device)
     return Client(run.entry.method, site, seed=run.seed, store=store, ledger=Ledger(ledger),
-                  header=header.to_dict(), survey=survey)  # fmt: skip
+                  header=header.to_dict(), survey=survey, rounds=run.study.rounds)  # fmt: skip

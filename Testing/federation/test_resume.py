@@ -99,8 +99,8 @@ def test_a_kill_at_any_write_changes_nothing(tmp_path: Path, half: bool) -> None
         writes = count[0]
     assert set(published) == {"global", "personal-a", "personal-b"}
     assert (
-        writes == 17
-    )  # a first checkpoint; a round: 2 states, 2 ledger lines, checkpoint, log; at the end 4
+        writes == 19
+    )  # a first checkpoint; a round: 2 states, 2 ledger lines, checkpoint, log; at the end 6
     for at in range(1, writes + 1):
         folder = tmp_path / f"{at}"
         with pytest.MonkeyPatch.context() as patch:
