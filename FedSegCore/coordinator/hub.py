@@ -15,7 +15,7 @@ from FedSegCore.coordinator.board import Board
 from FedSegCore.coordinator.engine import Engine
 from FedSegCore.coordinator.roster import Refused, Roster
 from FedSegCore.errors import FedSegError, InputError
-from FedSegCore.federation.flower import CALLS, ENGINE, PUSHES, caller, is_own_reply, key_of
+from FedSegCore.federation.flower import CALLS, ENGINE, PUSHES, caller, key_of, weight_of
 from FedSegCore.federation.joining import Joining
 from FedSegCore.version import VERSION
 
@@ -172,9 +172,12 @@ class StudyHub:
 
     def weigh(self, site: str, call: str, body: bytes) -> None:
         """See that a site pushes no more than an answer of its own."""
-        if call == "push-messages" and not is_own_reply(body):
+        if call not in PUSHES:
+            return
+        weight = weight_of(call, body)
+        if weight is None:
             raise Refused("A site may only answer in its own name.", "Use the same FedSeg version.", 403)
-        if call in PUSHES and not self._engine.quota.take(site, len(body)):
+        if not self._engine.quota.take(site, weight):
             raise Refused("The site pushes more than an answer can be.", "Tell the coordinator.", 413)
 
     def engine(self) -> tuple[str, ssl.SSLContext]:

@@ -15,6 +15,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import secrets
 import socket
@@ -38,10 +39,12 @@ from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.common.serde import fab_to_proto, run_from_proto
 from flwr.proto.control_pb2 import RegisterNodeRequest, StartRunRequest, UnregisterNodeRequest
 from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, SendTaskHeartbeatRequest
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER, TaskType
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_object import get_object_body, get_object_type_from_object_content
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -79,6 +82,11 @@ CALLS: Final[Mapping[str, int]] = {
 }  # fmt: skip
 """What a SuperNode may ask of the SuperLink, and how large its question can be: objects come in pieces of 5 MiB."""
 PUSHES: Final = frozenset({"push-messages", "push-object"})
+
+_UNREADABLE: Final = (
+    LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError,
+)  # fmt: skip
+"""What Flower raises over objects that are none of its own."""
 
 Head = Mapping[str, str]
 """What stands beside a message's bytes: which run it is of, or why there are none."""
@@ -212,7 +220,7 @@ class SuperLink:
             with _told("collect replies"):
                 try:
                     replies = list(self._grid.pull_messages([message_id]))
-                except (ValueError, KeyError, TypeError, AttributeError):
+                except _UNREADABLE:
                     yield Reply(message_id, {"failed": "it sent what Flower cannot read."}, b"")
                     continue
             for reply in replies:
@@ -358,6 +366,24 @@ def is_own_reply(body: bytes) -> bool:
     return facts.src_node_id == told.node.node_id and bool(facts.reply_to_message_id)
 
 
+def weight_of(call: str, body: bytes) -> int | None:
+    """How many bytes of memory a push may come to once it is put together; none where it is none.
+
+    An array names its pieces one by one, and may name one piece a million times.
+    """
+    if call == "push-messages":
+        return len(body) if is_own_reply(body) else None
+    told = PushObjectRequest()
+    try:
+        told.ParseFromString(body)
+        if get_object_type_from_object_content(told.object_content) != Array.__qualname__:
+            return len(body)
+        pieces = json.loads(get_object_body(told.object_content, Array))["arraychunk_ids"]
+        return len(body) + len(pieces) * CALLS[call]
+    except (DecodeError, *_UNREADABLE):
+        return None
+
+
 def free_port() -> int:
     """A port of the loopback that nothing listens on now."""
     with socket.socket() as probe:
@@ -394,7 +420,7 @@ def _task_input(client: RuntimeHttpClient) -> tuple[Message, Context, Fab]:
     """Raises RunError where the coordinator sent what Flower cannot read."""
     try:
         message, context, _, fab = pull_task_input(client)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise RunError("A message that Flower cannot read came.") from error
     return message, context, fab
 

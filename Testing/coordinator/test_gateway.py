@@ -214,22 +214,59 @@ def test_what_is_too_large_is_refused_at_its_limit(
     assert house.link.calls == []
 
 
+def piece(size: int) -> bytes:
+    """A `push-object` call of so many bytes."""
+    from flwr.app.message.arraychunk import ArrayChunk
+    from flwr.proto.message_pb2 import PushObjectRequest
+
+    def call(inner: int) -> bytes:
+        content = ArrayChunk(memoryview(b"x" * inner)).deflate()
+        return bytes(PushObjectRequest(object_content=content).SerializeToString())
+
+    return call(size - len(call(size)) + size)
+
+
 def test_a_site_pushes_no_more_than_an_answer_can_be(
     door: TestClient, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("FedSegCore.coordinator.quota.SPARE", 1000)
 
     def push(size: int) -> int:
-        return door.post(
-            "/v1/fleet/push-object", headers=house.north.signed(), content=b"x" * size
-        ).status_code
+        answer = door.post("/v1/fleet/push-object", headers=house.north.signed(), content=piece(size))
+        return answer.status_code
 
-    assert push(1) == 413, "it was asked nothing"
+    assert push(100) == 413, "it was asked nothing"
     house.link.quota.asked("north", 100)
     assert [push(700), push(700), push(701)] == [200, 200, 413]
     house.link.quota.asked("north", 10)
     assert push(1400) == 200, "the next question is a new one, and its answer as large as the largest so far"
     assert sum(len(body) for _, body, _ in house.link.calls) == 2800
+
+
+@pytest.mark.parametrize(("times", "status"), [(3, 200), (10**6, 413)])
+def test_an_array_that_names_one_piece_a_million_times_is_too_large(
+    door: TestClient, house: House, times: int, status: int
+) -> None:
+    """Put together, five megabytes would fill five terabytes of the coordinator's memory."""
+    house.link.quota.asked("north", 10**6)
+    answer = door.post("/v1/fleet/push-object", headers=house.north.signed(), content=array(times))
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("body", [b"x" * 700, b"", b"\x1a\x05junk"])
+def test_what_is_no_object_is_not_pushed(door: TestClient, house: House, body: bytes) -> None:
+    house.link.quota.asked("north", 10**6)
+    refused(door.post("/v1/fleet/push-object", headers=house.north.signed(), content=body), 403)
+    assert house.link.calls == []
+
+
+def array(times: int) -> bytes:
+    from flwr.proto.message_pb2 import PushObjectRequest
+
+    facts = {"dtype": "uint8", "shape": [1], "stype": "fedseg", "arraychunk_ids": [0] * times}
+    told = json.dumps(facts).encode()
+    content = f"Array {'a' * 64} {len(told)}".encode() + b"\x00" + told
+    return bytes(PushObjectRequest(object_content=content).SerializeToString())
 
 
 @pytest.mark.parametrize("other", ["source", "no question", "two", "none", "junk"])
