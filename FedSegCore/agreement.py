@@ -191,7 +191,14 @@ def _plan(study: Study, members: Sequence[Joining]) -> tuple[Plan, int]:
     }
     intensity = {name: Intensity(rule.rule, rule.lower, rule.upper) for name, rule in table.intensity.items()}
     if table.auto:
-        plan, depth = auto_plan([_passport(one) for one in members], dims=table.dims, given=given)
+        try:
+            plan, depth = auto_plan([_passport(one) for one in members], dims=table.dims, given=given)
+        except (ValueError, ArithmeticError):
+            names = ", ".join(one.name for one in members)
+            raise DataError(
+                f"No plan can be made from the passports of {names}: one holds numbers that no image has.",
+                "Let the site make its passport again with the same version.",
+            ) from None
         patch = (
             plan.patch if table.patch else _whole_blocks(plan.patch, study.network.channels or (0,) * depth)
         )

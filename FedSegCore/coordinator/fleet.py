@@ -71,4 +71,5 @@ class Fleet:
 
 
 def _flowers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name.lower().startswith(_FORWARDED)}
+    """Of a header that came twice the first, which is also the one that the caller was known by."""
+    return {name: headers[name] for name in headers if name.lower().startswith(_FORWARDED)}

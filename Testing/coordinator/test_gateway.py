@@ -158,6 +158,14 @@ def test_a_sites_call_goes_on_with_flowers_headers_alone(door: TestClient, house
     assert not {"server", "x-secret"} & answer.headers.keys()
 
 
+def test_who_shows_two_keys_is_known_and_handed_on_by_the_first(door: TestClient, house: House) -> None:
+    own, other = house.north.signed(), house.south.signed()
+    both = [*own.items(), *other.items()]
+    assert door.post(FLEET, headers=both, content=b"x").status_code == 200
+    assert house.link.calls[0][2]["flwr-public-key"] == own["flwr-public-key"]
+    refused(door.post(FLEET, headers=both[::-1], content=b"x"), 401)
+
+
 def test_what_breaks_in_the_engine_is_told_in_a_sentence(door: TestClient, house: House) -> None:
     house.link.status, house.link.body = 500, b'Traceback: File "/srv/flower.py"'
     refused(door.post(FLEET, headers=house.north.signed(), content=b"x"), 503)
