@@ -104,6 +104,15 @@ class Study:
     train: Training = field(default_factory=Training)
     routing: Adaptation = field(default_factory=Adaptation)
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the sites that train."""
+        return tuple(site.name for site in self.sites if site.role == "member")
+
+    def needed(self, members: int) -> int:
+        """How many of so many members a round needs."""
+        return min(self.min_sites or members, members)
+
     def digest(self) -> str:
         """A hash of what the models and scores depend on; all else may change on resuming."""
         facts = {key: value for key, value in asdict(self).items() if key not in CHANGEABLE}
@@ -235,7 +244,7 @@ def _check_sites(study: Study) -> None:
                 f'A site cannot be called "{name}".',
                 "Use letters, digits, spaces, dots, hyphens and underscores.",
             )
-    members = sum(site.role == "member" for site in study.sites)
+    members = len(study.members)
     if not members:
         raise StudyError("The study has no member site.", 'Give at least one site role = "member".')
     if study.min_sites is not None and study.min_sites > members:

@@ -96,11 +96,10 @@ def await_agreement(
         joined: what the sites told that have joined.
     """
     study, known = own.study, -1
-    members = {site.name for site in study.sites if site.role == "member"}
     while len(there := joined()) < min_sites and not path.is_file():
         if len(there) != known:
             known = len(there)
-            missing = ", ".join(sorted(members - set(there)))
+            missing = ", ".join(sorted(set(study.members) - set(there)))
             message = f"{known} of {min_sites} sites have joined; not yet: {missing}"
             emit("progress", stage="wait", value=known / min_sites, message=message, eta_s=None)
         time.sleep(_GLANCE_S)

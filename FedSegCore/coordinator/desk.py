@@ -10,8 +10,8 @@ from typing import Any, Final, final
 
 from FedSegCore.coordinator.roster import Roster
 from FedSegCore.errors import RunError
-from FedSegCore.federation.keys import Identity, TlsFiles, given_tls, make_tls, write_private
-from FedSegCore.files import write_atomic
+from FedSegCore.federation.keys import Identity, TlsFiles, given_tls, make_tls
+from FedSegCore.files import write_atomic, write_private
 from FedSegCore.study import Study, study_tables
 
 FOLDER: Final = "coordinator"
@@ -54,8 +54,7 @@ class Desk:
 
     def roster(self, study: Study) -> Roster:
         """Who may take part."""
-        members = tuple(site.name for site in study.sites if site.role == "member")
-        return Roster(self.folder / "roster", members)
+        return Roster(self.folder / "roster", study.members)
 
     def loopback(self) -> TlsFiles:
         """What the engine is served with on this machine."""

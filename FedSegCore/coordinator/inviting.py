@@ -41,9 +41,8 @@ def invite(site: str, served: Path, target: Path, *, days: float) -> dict[str, A
     facts = desk.served()
     _see_that_it_answers(desk, facts)
     study = parse_study(facts["study"], Path())
-    members = [one.name for one in study.sites if one.role == "member"]
-    if site not in members:
-        raise UsageError(f'The study has no member "{site}".', nearest(site, members))
+    if site not in study.members:
+        raise UsageError(f'The study has no member "{site}".', nearest(site, study.members))
     token, expires = new_token(), time.time() + days * _DAY_S
     desk.roster(study).invite(site, token, expires)
     write_invitation(

@@ -60,7 +60,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from FedSegCore.errors import InputError, RunError
 from FedSegCore.federation.keys import TlsFiles
-from FedSegCore.files import write_atomic
+from FedSegCore.files import write_atomic, write_private
 
 ENGINE: Final = "flwr 1.41"
 """What both ends must have; Flower's own parts want equal minor versions."""
@@ -167,11 +167,11 @@ class SuperLink:
             self._control = ControlHttpClient.from_server_address(address, False, str(ca), [_version("cli")])
             self._wait(ca)
             self._start_run()
-            self._task = _acquire(address, str(ca), secret, TaskType.SERVER_APP, self._gone)
-            self._runtime = _with_token(address, str(ca), self._task, "flwr-serverapp")
+            token = _acquire(address, str(ca), secret, TaskType.SERVER_APP, lambda: not self._child.alive)
+            self._runtime = _with_token(address, str(ca), token, "flwr-serverapp")
             given = self._runtime.PullTaskInput(PullTaskInputRequest())
             self._identity = given.task_id, given.run.run_id, given.context.node_id
-            self._grid = HttpGrid(address, False, tls.ca.encode(), token=self._task)
+            self._grid = HttpGrid(address, False, tls.ca.encode(), token=token)
             self._grid.set_run(run_from_proto(given.run))
             # Else a call would go on for ever once the SuperLink is dead.
             self._grid._retry_invoker.max_tries = 2
@@ -232,9 +232,6 @@ class SuperLink:
         self._child.stop()
         for client in (self._control, self._runtime, self._grid):
             client.close()
-
-    def _gone(self) -> bool:
-        return not self._child.alive
 
     def _wait(self, ca: Path) -> None:
         deadline = time.monotonic() + _START_S
@@ -298,10 +295,8 @@ class SuperNode:
         try:
             message, context, fab = _task_input(client)
             if hashlib.sha256(fab.content).hexdigest() != bundle:
-                reply: tuple[Head, bytes] = (
-                    {"failed": "the server sent an app bundle that is not FedSeg's."},
-                    b"",
-                )
+                wrong = "the server sent an app bundle that is not FedSeg's."
+                reply: tuple[Head, bytes] = {"failed": wrong}, b""
             else:
                 reply = answer(*_unpacked(message))
             push_message(client, Message(_packed(*reply), reply_to=message), context)
@@ -519,10 +514,7 @@ _QUIET: Final = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"
 
 def _new_secret(path: Path) -> bytes:
     secret = secrets.token_bytes(32)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secret)
+    write_private(path, secret)
     return secret
 
 

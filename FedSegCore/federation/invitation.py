@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from FedSegCore.errors import InputError
-from FedSegCore.federation.keys import Identity, fingerprint, signed_by, write_private
-from FedSegCore.version import VERSION, minor
+from FedSegCore.federation.keys import Identity, fingerprint, signed_by
+from FedSegCore.files import write_private
+from FedSegCore.version import VERSION, minor, numbers
 
 FORMAT: Final = 1
 _MAX_BYTES: Final = 1_000_000
@@ -198,17 +199,13 @@ def _refuse_other_version(found: Mapping[str, Any], source: str) -> None:
         raise InputError(f"{source} does not say which FedSeg wrote it.", _ASK)
     if found["format"] == FORMAT and minor(theirs) == minor(VERSION):
         return
-    newer = (found["format"], _numbers(theirs)) > (FORMAT, _numbers(VERSION))
+    newer = (found["format"], numbers(theirs)) > (FORMAT, numbers(VERSION))
     raise InputError(
         f"{source} was written by FedSeg {theirs}, and this is FedSeg {VERSION}; the first two numbers must agree.",
         f"Update FedSeg here, to {minor(theirs)}."
         if newer
         else f"Ask the coordinator to update to {minor(VERSION)} and to invite anew.",
     )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in minor(version).split("."))
 
 
 def _whole(told: Mapping[str, Any], signature: str, data: bytes) -> bool:

@@ -6,9 +6,7 @@ Every private key is made where it is used, lies in a file that only its owner r
 from __future__ import annotations
 
 import base64
-import contextlib
 import itertools
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, final
 
-from FedSegCore.errors import InputError, StorageError, UsageError
-from FedSegCore.files import write_atomic
+from FedSegCore.errors import InputError, UsageError
+from FedSegCore.files import write_atomic, write_private
 
 try:
     from cryptography import x509
@@ -41,7 +39,6 @@ __all__ = [
     "make_engine_key",
     "make_tls",
     "signed_by",
-    "write_private",
 ]
 
 _RENEWAL: Final = timedelta(days=30)
@@ -173,27 +170,6 @@ def given_tls(certificate: Path, key: Path, *, now: float | None = None) -> TlsF
             "Append that authority's certificate to the file.",
         )
     return TlsFiles(certificates.pem_text(chain[-1]), certificate, key)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file in one step that only its owner reads, from its first byte on.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written to; the old file is untouched.
-    """
-    partial = path.with_name(f".{path.name}.private")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise StorageError(path, error) from error
 
 
 def _authority(folder: Path, moment: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

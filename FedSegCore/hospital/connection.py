@@ -14,7 +14,7 @@ from FedSegCore.hospital import probing
 from FedSegCore.hospital.answers import Descriptor, HubRefused, NotAHub, cleaned
 from FedSegCore.hospital.hubclient import CONNECT_S, HubClient
 from FedSegCore.hospital.tls import Proxy, host_and_port, proxy_for, trusting
-from FedSegCore.version import VERSION, minor
+from FedSegCore.version import VERSION, minor, numbers
 
 Status = Literal["ok", "warning", "failed"]
 HOPS: Final = ("DNS", "TCP", "proxy", "TLS", "gateway", "identity", "version", "clock", "enrolment")
@@ -225,7 +225,7 @@ class _Way:
         theirs = self.descriptor.fedseg
         if minor(theirs) != minor(VERSION):
             seen = f"The hub has FedSeg {theirs}, this computer {VERSION}; both ends need the same minor version."
-            older = "this computer" if _numbers(theirs) > _numbers(VERSION) else "the coordinator"
+            older = "this computer" if numbers(theirs) > numbers(VERSION) else "the coordinator"
             return Hop("version", "failed", seen, f"The older one must be updated: {older}'s.")
         return Hop("version", "ok", f"The hub has FedSeg {theirs}, {self.descriptor.engine}.")
 
@@ -253,7 +253,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "silent"
     return cleaned(getattr(error, "reason", None) or getattr(error, "strerror", None)) or type(error).__name__
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in minor(version).split(".") if part.isdecimal() and len(part) < 10]

@@ -89,8 +89,7 @@ def study_of(invitation: Invitation, data: Path, *, publish_personal: bool) -> S
         StudyError: the coordinator's study cannot be read by this version, or has no such member.
     """
     study = parse_study(invitation.tables(), Path())
-    members = [site.name for site in study.sites if site.role == "member"]
-    if invitation.site not in members:
+    if invitation.site not in study.members:
         raise StudyError(
             f"The study has no member {invitation.site}.", "Ask the coordinator for a new invitation."
         )

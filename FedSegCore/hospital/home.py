@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from FedSegCore.errors import UsageError
-from FedSegCore.federation.keys import make_engine_key, write_private
-from FedSegCore.files import write_atomic
+from FedSegCore.federation.keys import make_engine_key
+from FedSegCore.files import write_atomic, write_private
 
 STATUS: Final = "status.json"
 PAUSED: Final = "paused"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,7 @@ def check(guest: Guest) -> SiteFolder:
     progress = Reading(guest.emit).dataset()
     problems, _ = inspect(guest.site.data, guest.study, guest.site, progress=progress)
     for problem in problems:
-        facts = {name: getattr(problem, name) for name in ("file", "severity", "message", "fix")}
-        guest.emit("problem", **facts)
+        guest.emit("problem", **asdict(problem))
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise DataError(

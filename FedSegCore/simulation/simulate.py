@@ -172,7 +172,7 @@ def execute(run: Run, emit: Emit) -> None:
     server, transport = server_site(run), make_transport(run)
     members = len(transport.clients())
     store = ServerStore(run.folder, facts_of(run))
-    min_sites = min(study.min_sites or members, members)
+    min_sites = study.needed(members)
     with contextlib.closing(Announced(transport, news, emit)) as told:
         state = federate(method, server, told, study.rounds, store=store, min_sites=min_sites, emit=emit)
         published = conclude(method, state, server, transport, study.rounds, min_sites=min_sites, emit=emit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from FedSegCore.console import Console
 from FedSegCore.data.problem import Problem
@@ -17,9 +18,7 @@ def run(arguments: Namespace, console: Console) -> int:
         raise UsageError("--study and --site belong together.", "Give both, or neither.")
     problems, lines = _inspect(arguments, console)
     for problem in problems:
-        console.emit(
-            "problem", **{name: getattr(problem, name) for name in ("file", "severity", "message", "fix")}
-        )
+        console.emit("problem", **asdict(problem))
         console.say(f"{problem.severity}: {problem.file}: {problem.message} {problem.fix}".rstrip())
     errors = sum(problem.severity == "error" for problem in problems)
     for line in lines:
