@@ -10,18 +10,14 @@ from typing import Any
 
 from FedSegCore.errors import TooFewSites
 from FedSegCore.federation.joining import Joining
-from FedSegCore.federation.ledger import read_lines
 from FedSegCore.federation.rounds import Emit, conclude, federate
 from FedSegCore.federation.store import ServerStore
 from FedSegCore.federation.transport import Transport
-from FedSegCore.report.scores import write_scores
 from FedSegCore.simulation.calibrating import calibrate
-from FedSegCore.simulation.cards import write_cards
 from FedSegCore.simulation.participants import server_site
 from FedSegCore.simulation.publishing import write_models
 from FedSegCore.simulation.run import Run
-from FedSegCore.simulation.simulate import facts_of
-from FedSegCore.simulation.testing import score_outside, score_run
+from FedSegCore.simulation.simulate import facts_of, measure_and_card
 
 _PAUSE_S = 5.0
 """Before a round that came to nothing is tried again."""
@@ -60,11 +56,4 @@ def lead(
     run = replace(run, setting=replace(run.setting, joined={**run.setting.joined, **joined()}))
     models = write_models(run, published)
     calibrate(run, models, transport, emit)
-    here = [data for data in run.setting.sites if data.site.role != "member"]
-    scores = [*score_run(run, models), *score_outside(run, models, emit)] if here else []
-    write_scores(run.folder / "scores.csv", scores)
-    public = [model for model in models if model.public]
-    cards = write_cards(run.folder, public, scores, read_lines(store.log))
-    for model in public:
-        emit("model", path=str(model.path), name=model.name, card=cards[model.path.name])
-    return {model.path.name: (model.path, cards[model.path.name]) for model in public}
+    return measure_and_card(run, models, emit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,10 +28,9 @@ from FedSegCore.federation.ledger import Ledger, read_lines
 from FedSegCore.federation.method import ClientInfo
 from FedSegCore.federation.rounds import Emit
 from FedSegCore.methods.registry import Named, named
-from FedSegCore.report.scores import read_scores, write_scores
 from FedSegCore.setting import Setting
 from FedSegCore.simulation.announcing import Announced, LedgerNews
-from FedSegCore.simulation.folder import prepare_folder, run_folder
+from FedSegCore.simulation.folder import prepare_folder, run_folder, run_name
 from FedSegCore.simulation.participants import cores
 from FedSegCore.simulation.reporting import report
 from FedSegCore.simulation.run import Run, read_cache
@@ -58,18 +57,16 @@ def serve(
     entries = across(study, emit)
     prepare_folder(out, study, resume=True)
     torch.set_num_threads(study.train.threads or cores())
-    names = [f"{entry.name}-seed{seed}" for entry in entries for seed in study.seeds]
+    names = [run_name(entry.name, seed) for entry in entries for seed in study.seeds]
+    needed = study.needed(len(study.members))
     board = Board(
-        out / FILE, study=study.name, runs=names, total=study.rounds, emit=emit, min_sites=min_sites_of(study),
-        members=[site.name for site in study.sites if site.role == "member"],
-        entries=Desk(out).roster(study).entries,
+        out / FILE, study=study.name, runs=names, total=study.rounds, emit=emit, min_sites=needed,
+        members=study.members, entries=Desk(out).roster(study).entries,
     )  # fmt: skip
     own = read_own(study, emit)
     with _opened(study, out, place, own, board) as house:
         emit = board.emit
-        setting = await_agreement(
-            own, out / "agreement.json", house.joined, min_sites=min_sites_of(study), emit=emit
-        )
+        setting = await_agreement(own, out / "agreement.json", house.joined, min_sites=needed, emit=emit)
         board.put(state="running")
         house.hub.agree({"agreement": setting.agreement.to_dict(), "runs": names})
         cache = read_cache(setting, setting.with_role("server"), setting.sites)
@@ -82,7 +79,7 @@ def serve(
         for run, name in zip(runs, names, strict=True):
             left = _finished(run)
             house.hub.publish(name, house.lead(run, name, timed) if left is None else left)
-        _report(setting, runs, out)
+        report(setting, runs, out)
         board.put(state="finished")
         message = "The last round is done; the sites fetch the models"
         emit("progress", stage="done", value=1.0, message=message, eta_s=0.0)
@@ -111,12 +108,6 @@ def across(study: Study, emit: Emit) -> list[Named]:
     return left
 
 
-def min_sites_of(study: Study) -> int:
-    """How many sites must have joined before the study starts, and must answer in each round."""
-    members = sum(site.role == "member" for site in study.sites)
-    return min(study.min_sites or members, members)
-
-
 @final
 @dataclass(frozen=True)
 class _House:
@@ -128,6 +119,11 @@ class _House:
     hub: StudyHub
     board: Board
 
+    @property
+    def min_sites(self) -> int:
+        """How many sites must have joined before the study starts, and must answer in each round."""
+        return self.study.needed(len(self.study.members))
+
     def joined(self) -> dict[str, Joining]:
         """What those sites told that take part; who reads status.json meanwhile sees that this end waits for more."""
         self.board.beat()
@@ -137,13 +133,13 @@ class _House:
         """Lead one run to its end; returns its public models' files with their cards."""
         ledger = Ledger(run.folder / "ledger.jsonl")
         transport = AcrossHospitals(
-            self.engine, name, members=lambda: self._members(run.setting), min_sites=min_sites_of(self.study),
+            self.engine, name, members=lambda: self._members(run.setting), min_sites=self.min_sites,
             timeout=self.study.round_timeout, ledger=ledger, folder=run.folder / "replies", emit=emit,
         )  # fmt: skip
         self.hub.outstanding = lambda: transport.outstanding
         self.board.follow(name, run.folder / "rounds.jsonl")
         announced = Announced(Tallied(transport, self.board), LedgerNews(ledger.path, emit), emit)
-        return lead(run, announced, joined=self.roster.joined, min_sites=min_sites_of(self.study), emit=emit)
+        return lead(run, announced, joined=self.roster.joined, min_sites=self.min_sites, emit=emit)
 
     def _members(self, setting: Setting) -> list[ClientInfo]:
         """Those who take part at this moment: who joined late is among them, who left is not."""
@@ -191,15 +187,7 @@ def _finished(run: Run) -> dict[str, tuple[Path, dict[str, Any]]] | None:
 def _done(run: Run) -> int:
     """How many of a run's rounds earlier calls have led; a last one that too few sites answered is led again."""
     lines = read_lines(run.folder / "rounds.jsonl")
-    return sum(len(line["sites"]) >= min_sites_of(run.study) for line in lines)
-
-
-def _report(setting: Setting, runs: Sequence[Run], out: Path) -> None:
-    """The union of the scores that could be made here, and the page; single cases of the sites are in neither."""
-    scores = [score for run in runs for score in read_scores(run.folder / "scores.csv")]
-    write_scores(out / "scores.csv", scores)
-    seconds = sum(line["seconds"] for run in runs for line in read_lines(run.folder / "rounds.jsonl"))
-    report(setting, runs, out, scores=scores, seconds=seconds)
+    return sum(len(line["sites"]) >= run.study.needed(len(run.study.members)) for line in lines)
 
 
 def _until_fetched(house: _House, *, keep: bool) -> None:

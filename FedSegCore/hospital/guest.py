@@ -17,6 +17,7 @@ from FedSegCore.hospital.home import Home
 from FedSegCore.hospital.hubclient import HubClient
 from FedSegCore.methods.registry import named
 from FedSegCore.setting import Setting
+from FedSegCore.simulation.folder import run_name
 from FedSegCore.simulation.run import Cache, Run
 from FedSegCore.study import Study, StudySite, parse_study
 
@@ -58,7 +59,7 @@ class Guest:
     def runs(self) -> dict[str, tuple[str, int]]:
         """The study's runs by their names: method and seed."""
         return {
-            f"{method}-seed{seed}": (method, seed)
+            run_name(method, seed): (method, seed)
             for method in self.study.methods
             for seed in self.study.seeds
         }

@@ -15,7 +15,7 @@ from FedSegCore.hospital.guest import Guest
 from FedSegCore.hospital.leaving import leaving
 from FedSegCore.hospital.resident import Resident
 from FedSegCore.progress import Reading
-from FedSegCore.report.scores import Score, write_scores
+from FedSegCore.report.scores import write_scores
 from FedSegCore.setting import Setting
 from FedSegCore.simulation.cards import card, write_cards
 from FedSegCore.simulation.participants import cores, member_client
@@ -49,7 +49,6 @@ def take_part(guest: Guest, setting: Setting, cache: Cache) -> None:
 
     # What the hospital did not agree to is not answered, whoever asks.
     agreed = KIND in leaving(guest.study, guest.name)
-
     resident = Resident(guest.name, guest.home, client, rounds=guest.study.rounds, emit=guest.emit)
     connected = Connected(
         guest.hub, resident, folder=guest.home.folder / "engine", ca=guest.home.keep_ca(guest.invitation.ca),
@@ -86,18 +85,15 @@ def score(
     made = [guest.run(name, setting, cache) for name in taken]
     # A method whose sites keep a part of the network to themselves may publish no model; its sites have their own.
     runs = [run for run in made if not run.entry.pooled]
-    scores: list[Score] = []
     for number, run in enumerate(runs, start=1):
         _progress(guest, "score", number, len(runs), f"Measuring the models of {run.folder.name}")
-        scores += _score_run(guest, run, taken[f"{run.entry.name}-seed{run.seed}"])
+        _score_run(guest, run, taken[run.folder.name])
     out = guest.home.folder
-    write_scores(out / "scores.csv", scores)
-    seconds = sum(line["seconds"] for run in runs for line in read_lines(run.folder / "rounds.jsonl"))
-    report(setting, runs, out, scores=scores, seconds=seconds, ledger=guest.ledger.path)
+    report(setting, runs, out, ledger=guest.ledger.path)
     return {"scores": str(out / "scores.csv"), "report": str(out / "report.html")}
 
 
-def _score_run(guest: Guest, run: Run, models: list[WrittenModel]) -> list[Score]:
+def _score_run(guest: Guest, run: Run, models: list[WrittenModel]) -> None:
     own = write_models(run, {})
     useful = [model for model in models if model.owner in ("", guest.name)]
     scores, rounds = list(score_run(run, [*useful, *own])), read_lines(run.folder / "rounds.jsonl")
@@ -107,7 +103,6 @@ def _score_run(guest: Guest, run: Run, models: list[WrittenModel]) -> list[Score
         if model.name not in known:  # one that is published has been told of
             guest.emit("model", path=str(model.path), name=model.name, card=card(model, scores, rounds))
     write_cards(run.folder, models, scores, rounds)
-    return scores
 
 
 def _progress(guest: Guest, stage: str, number: int, total: int, message: str) -> None:

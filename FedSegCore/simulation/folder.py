@@ -43,7 +43,12 @@ def run_folder(out: Path, study: Study, method: str, seed: int) -> Path:
     """Where one run's files stand: `out` itself for a single one."""
     if len(study.methods) * len(study.seeds) == 1:
         return out
-    return out / "runs" / f"{method}-seed{seed}"
+    return out / "runs" / run_name(method, seed)
+
+
+def run_name(method: str, seed: int) -> str:
+    """What a run is called, between hospitals too."""
+    return f"{method}-seed{seed}"
 
 
 def is_finished(out: Path, folders: Sequence[Path]) -> bool:

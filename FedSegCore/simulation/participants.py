@@ -68,10 +68,7 @@ def member_client(run: Run, data: SiteData, *, ledger: Path | None = None, calib
         ledger: where everything that leaves is written down; none: the run's own.
         calibrates: whether it tells how its validation cases fare with the published models when asked.
     """
-    client = _client(run, _member(run, data), ledger or run.folder / "ledger.jsonl")
-    if not calibrates:
-        client.survey = None
-    return client
+    return _client(run, _member(run, data), ledger or run.folder / "ledger.jsonl", calibrates=calibrates)
 
 
 def _job(run: Run) -> dict[str, Any]:
@@ -142,13 +139,13 @@ def _site(
                 generator(run.seed, "site", info.name), batches, validation, publish)  # fmt: skip
 
 
-def _client(run: Run, site: Site, ledger: Path) -> Client:
+def _client(run: Run, site: Site, ledger: Path, *, calibrates: bool = True) -> Client:
     name = site.info.name
     own = site.info.labels
     header = model_header(
         run, f"{run.entry.own}-{name}", known=own, owned=site.info.modalities, sites=(site.info,)
     )
     store = ClientStore(run.folder / "sites" / name)
-    survey = survey_of(run.study.routing, header.to_dict(), run.device)
+    survey = survey_of(run.study.routing, header.to_dict(), run.device) if calibrates else None
     return Client(run.entry.method, site, seed=run.seed, store=store, ledger=Ledger(ledger),
                   header=header.to_dict(), survey=survey, rounds=run.study.rounds)  # fmt: skip

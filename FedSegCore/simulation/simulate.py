@@ -25,7 +25,7 @@ from FedSegCore.simulation.calibrating import calibrate
 from FedSegCore.simulation.cards import write_cards
 from FedSegCore.simulation.folder import is_finished, prepare_folder, run_folder
 from FedSegCore.simulation.participants import cores, make_transport, server_site, threads_of
-from FedSegCore.simulation.publishing import write_models
+from FedSegCore.simulation.publishing import WrittenModel, write_models
 from FedSegCore.simulation.reporting import report
 from FedSegCore.simulation.run import Cache, Run, read_cache, read_start
 from FedSegCore.simulation.testing import score_outside, score_run
@@ -88,11 +88,7 @@ def simulate(
     timed = with_eta(emit, rounds=study.rounds * len(missing))
     for run in missing:
         execute(run, timed)
-    scores = [score for run in runs for score in read_scores(run.folder / "scores.csv")]
-    write_scores(out / "scores.csv", scores)
-    # Of all legs of the study, for each round's line tells its own time.
-    seconds = sum(line["seconds"] for run in runs for line in read_lines(run.folder / "rounds.jsonl"))
-    report(setting, runs, out, scores=scores, seconds=seconds)
+    report(setting, runs, out)
     return summary(out, folders)
 
 
@@ -179,12 +175,24 @@ def execute(run: Run, emit: Emit) -> None:
         models = write_models(run, published)
         calibrate(run, models, told, emit)
         news.tell()
+    measure_and_card(run, models, emit)
+
+
+def measure_and_card(
+    run: Run, models: Sequence[WrittenModel], emit: Emit
+) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Score a run's models on the test cases that are here, write `scores.csv` and the public models' cards.
+
+    Returns:
+        The public models' files, by name, each with its card; each was told.
+    """
     scores = [*score_run(run, models), *score_outside(run, models, emit)]
     write_scores(run.folder / "scores.csv", scores)
     public = [model for model in models if model.public]
-    cards = write_cards(run.folder, public, scores, read_lines(store.log))
+    cards = write_cards(run.folder, public, scores, read_lines(run.folder / "rounds.jsonl"))
     for model in public:
         emit("model", path=str(model.path), name=model.name, card=cards[model.path.name])
+    return {model.path.name: (model.path, cards[model.path.name]) for model in public}
 
 
 def facts_of(run: Run) -> dict[str, Any]:

@@ -31,8 +31,11 @@ def score_run(run: Run, models: Sequence[WrittenModel]) -> Iterator[Score]:
     for one in models:
         if one.kind == "personal" and one.public:
             continue  # the same model as the one in the site's own folder, which is scored
+        asked = _answers_for(run, one)
+        if not asked:
+            continue
         model = load_model(one.path, run.device)
-        for data in _answers_for(run, one):
+        for data in asked:
             for found in measure(model, run.setting, data, run.cache.test[data.site.name]):
                 yield from _rows(run, one.kind, one.owner, data, found)
 
