@@ -92,8 +92,11 @@ class Connected:
         engine, missed = "", ("", time.monotonic())
         with self._client() as hub:
             while not self._ended.wait(_WATCH_S):
+                if self._gone():
+                    self._ended.set()
+                    return
                 try:
-                    state = {"state": "finished"} if self._gone() else hub.state()
+                    state = hub.state()
                 except FedSegError as error:
                     self._failure = None if self._gone() else error
                     self._ended.set()

@@ -111,3 +111,6 @@ def test_a_site_that_leaves_is_asked_no_more_and_its_process_ends(hospitals: Hos
     assert together and lines[-1]["took_part"] == ["north"]
     sent = [line["round"] for line in read_lines(hospitals.home("south") / "ledger.jsonl")]
     assert max(sent) <= max(together) + 1, "one answer may have been under way when the site left"
+    status = [sys.executable, "-m", "FedSegCore", "status", str(hospitals.home("south"))]
+    told = subprocess.run(status, check=True, capture_output=True, text=True).stdout
+    assert "This site, south: has left" in told
