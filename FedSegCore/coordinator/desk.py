@@ -44,6 +44,9 @@ class Desk:
 
     def __init__(self, out: Path) -> None:
         self.folder = out / FOLDER
+
+    def claim(self) -> None:
+        """Make the folder, for this account alone."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
 

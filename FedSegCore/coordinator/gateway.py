@@ -203,7 +203,7 @@ class _Doors:
         self._turns: dict[str, asyncio.Semaphore] = {}
 
     async def descriptor(self, request: Request) -> Response:
-        return JSONResponse(await _ask(self._hub.descriptor))
+        return JSONResponse(await run_in_threadpool(self._hub.descriptor))
 
     async def enrol(self, request: Request) -> Response:
         asked = await read_json(request)
@@ -217,7 +217,7 @@ class _Doors:
     async def study(self, request: Request) -> Response:
         await self._site(request)
         deadline = time.monotonic() + _wait(request)
-        while (found := await _ask(self._hub.study)) is None and time.monotonic() < deadline:
+        while (found := self._hub.study()) is None and time.monotonic() < deadline:
             await asyncio.sleep(_GLANCE_S)
             if await request.is_disconnected():
                 break
@@ -237,7 +237,7 @@ class _Doors:
 
     async def models(self, request: Request) -> Response:
         await self._site(request)
-        return JSONResponse(await _ask(self._hub.models))
+        return JSONResponse(await run_in_threadpool(self._hub.models))
 
     async def model(self, request: Request) -> Response:
         await self._site(request)
@@ -274,10 +274,6 @@ class _Doors:
         if kind.lower() != "bearer" or not credential:
             raise Refused("This needs a site's credential.", "Join with an invitation.")
         return await run_in_threadpool(self._hub.site_of, credential)
-
-
-async def _ask(question: Callable[[], Any]) -> Any:
-    return await run_in_threadpool(question)
 
 
 def _one_range(asked: str, size: int) -> bool:

@@ -29,7 +29,6 @@ class StudyHub:
     Args:
         identity: the coordinator's public key.
         welcome: is asked whether what a site tells fits the study, with what others told; raises where it does not.
-        models: lists the published models: (run, file) -> path.
     """
 
     def __init__(

@@ -33,10 +33,6 @@ def invite(site: str, served: Path, target: Path, *, days: float) -> dict[str, A
     """
     if not 0 < days <= 366:
         raise UsageError(f"--days is {days:g}, expected more than 0 and at most 366.", "Choose another.")
-    if not (served / "coordinator").is_dir():
-        raise RunError(
-            f"{served} is not served.", "Start it: fedseg serve STUDY.toml --out DIR, and keep it running."
-        )
     desk = Desk(served)
     facts = desk.served()
     _see_that_it_answers(desk, facts)

@@ -10,14 +10,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal, final
+from typing import Any, Final, Literal, TypeVar, final
 
 from FedSegCore.errors import FedSegError, ModelFileError
 from FedSegCore.federation import wire
 from FedSegCore.federation.invitation import token_digest
 from FedSegCore.federation.joining import Joining
 from FedSegCore.files import write_atomic
+
+Read = TypeVar("Read")
 
 
 class Refused(FedSegError):
@@ -71,6 +74,7 @@ class Roster:
         self.members = members
         self._now = now
         self._lock = threading.Lock()
+        self._read: dict[Path, tuple[tuple[int, int], Any]] = {}
 
     def invite(self, site: str, token: str, expires: float) -> None:
         """Put a site on the roster, or replace an invitation that nobody has used.
@@ -177,7 +181,7 @@ class Roster:
     def joined(self) -> dict[str, Joining]:
         """What those sites told that have joined and not left, by name."""
         return {
-            entry.site: wire.decode(Joining, (self.folder / f"{entry.site}.joining").read_bytes())
+            entry.site: self._known(self.folder / f"{entry.site}.joining", partial(wire.decode, Joining))
             for entry in self.entries()
             if entry.state == "joined"
         }
@@ -192,8 +196,17 @@ class Roster:
         if site not in self.members:
             return None
         with contextlib.suppress(FileNotFoundError):
-            return Entry(**json.loads((self.folder / f"{site}.json").read_text(encoding="utf-8")))
+            return self._known(self.folder / f"{site}.json", lambda data: Entry(**json.loads(data)))
         return None
+
+    def _known(self, path: Path, parse: Callable[[bytes], Read]) -> Read:
+        """What a file says, parsed once for as long as it is the same file: each request asks for all of them."""
+        facts = path.stat()
+        mark = facts.st_ino, facts.st_mtime_ns
+        if path not in self._read or self._read[path][0] != mark:
+            self._read[path] = mark, parse(path.read_bytes())
+        found: Read = self._read[path][1]
+        return found
 
     def _write(self, entry: Entry) -> None:
         path = self.folder / f"{entry.site}.json"

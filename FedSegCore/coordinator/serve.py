@@ -152,6 +152,7 @@ class _House:
 def _opened(study: Study, out: Path, place: Place, own: Own, board: Board) -> Iterator[_House]:
     """The engine behind, the port in front of it."""
     desk = Desk(out)
+    desk.claim()
     emit = board.emit
     emit("progress", stage="engine", value=0.0, message="Starting the engine", eta_s=None)
     engine = Engine(desk.folder / "engine", desk.loopback())

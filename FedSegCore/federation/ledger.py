@@ -39,13 +39,16 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.last: Mapping[str, Any] = {}
+        """The line that was recorded last, here."""
         path.parent.mkdir(parents=True, exist_ok=True)
         drop_unfinished_line(path)
 
     def record(self, data: bytes, *, site: str, round_number: int, kind: str) -> dict[str, Any]:
         """Write the line of one message; returns it."""
         line = ledger_line(data, site=site, round_number=round_number, kind=kind)
-        return append_line(self.path, line, chained=True)
+        self.last = written = append_line(self.path, line, chained=True)
+        return written
 
 
 def ledger_line(data: bytes, *, site: str, round_number: int, kind: str) -> dict[str, Any]:

@@ -40,7 +40,6 @@ class Resident:
         self._site = site
         self._rounds = rounds
         self._home = home
-        self._folder = home.folder
         self._make = clients
         self._made: dict[str, Client] = {}
         self._emit = emit
@@ -66,8 +65,9 @@ class Resident:
                 "fix": "Use one study file.",
             }, b""
         except Exception as error:
-            folder = self._folder
-            told = site_failure(error, site=self._site, round_number=0, task="start", folder=folder)
+            told = site_failure(
+                error, site=self._site, round_number=0, task="start", folder=self._home.folder
+            )
             return {"failed": told.reason, "fix": told.fix}, b""
         self.at_work = True
         try:
@@ -83,7 +83,7 @@ class Resident:
         return self._made[run]
 
     def _replied(self, client: Client, run: str, body: bytes) -> bytes:
-        kept = self._folder / "runs" / run / "answer"
+        kept = self._home.folder / "runs" / run / "answer"
         question = hashlib.sha256(body).digest()
         if (data := _read(kept)) and data[:32] == question:
             self._again(client.ledger, data[32:])
@@ -105,7 +105,7 @@ class Resident:
                 return
 
     def _tell(self, run: str, ledger: Ledger, body: bytes, seconds: float) -> None:
-        line = read_lines(ledger.path)[-1]
+        line = ledger.last
         self._emit("ledger", **line)
         if line["kind"] == "update":
             told = line["scalars"]
@@ -119,13 +119,8 @@ class Resident:
 
     def _log(self, run: str, line: Mapping[str, Any], facts: Mapping[str, Any], came: int) -> None:
         """The round's line as the coordinator has it, of this site alone, for the report at the hospital."""
-        own = {
-            "seconds": facts["seconds"],
-            "bytes": line["bytes"],
-            "loss": facts["loss"],
-            "dice": facts["dice"],
-        }
-        append_line(self._folder / "runs" / run / "rounds.jsonl", {
+        own = {**facts, "bytes": line["bytes"]}
+        append_line(self._home.folder / "runs" / run / "rounds.jsonl", {
             "round": line["round"], "total": self._rounds, "sites": {self._site: own}, "left_out": {},
             "bytes_down": came, "took_part": [self._site], "bytes_up": line["bytes"], **facts,
         })  # fmt: skip
