@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import final
 
+from FedSegCore.coordinator.pulls import Pulls
 from FedSegCore.coordinator.quota import Quota
 from FedSegCore.errors import RunError
 from FedSegCore.federation.flower import Head, Reply, SuperLink
@@ -80,7 +81,7 @@ class Engine:
 
     def collect(self, message_ids: Iterable[str]) -> Iterator[Reply]:
         """What has come back, each once."""
-        return self._link.collect(message_ids)
+        return self._pulls.collect(message_ids)
 
     def heal(self) -> bool:
         """Start the SuperLink anew where it has ended; returns whether it did. Every site has to attach again.
@@ -91,7 +92,7 @@ class Engine:
         with self._lock:
             if self._link.alive:
                 return False
-            self._link.stop()
+            self._close()
             self._nodes.clear()
             self._link = self._start()
             return True
@@ -99,8 +100,14 @@ class Engine:
     def stop(self) -> None:
         """End it."""
         with self._lock:
-            self._link.stop()
+            self._close()
 
     def _start(self) -> SuperLink:
         self.epoch = secrets.token_hex(8)
-        return SuperLink(self._folder, self._tls)
+        link = SuperLink(self._folder, self._tls)
+        self._pulls = Pulls(link.pull)
+        return link
+
+    def _close(self) -> None:
+        self._pulls.stop()
+        self._link.stop()

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -214,17 +214,14 @@ class SuperLink:
             raise RunError("Flower did not take the message.", f"See {self._log}.")
         return sent
 
-    def collect(self, message_ids: Iterable[str]) -> Iterator[Reply]:
-        """What has come back for some messages, each once."""
-        for message_id in message_ids:
-            with _told("collect replies"):
-                try:
-                    replies = list(self._grid.pull_messages([message_id]))
-                except _UNREADABLE:
-                    yield Reply(message_id, {"failed": "it sent what Flower cannot read."}, b"")
-                    continue
-            for reply in replies:
-                yield _reply(message_id, reply)
+    def pull(self, message_id: str) -> list[Reply]:
+        """What has come back for one message, once; waits for the rest of what has begun to arrive."""
+        with _told("collect replies"):
+            try:
+                replies = list(self._grid.pull_messages([message_id]))
+            except _UNREADABLE:
+                return [Reply(message_id, {"failed": "it sent what Flower cannot read."}, b"")]
+        return [_reply(message_id, reply) for reply in replies]
 
     def stop(self) -> None:
         """End it."""

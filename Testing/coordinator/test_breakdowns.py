@@ -102,7 +102,7 @@ def test_a_site_that_leaves_is_asked_no_more_and_its_process_ends(hospitals: Hos
     hospitals.serve()
     for name in SITES:
         hospitals.join(name)
-    hospitals.sites["south"].until("round")
+    hospitals.coordinator.until("site_state", site="south", state="sent")
     command = ["-m", "FedSegCore", "leave", "--site-dir", str(hospitals.home("south"))]
     subprocess.run([sys.executable, *command], check=True, capture_output=True)
     hospitals.finish()
