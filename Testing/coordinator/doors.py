@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import ssl
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -24,6 +21,7 @@ from FedSegCore.coordinator.roster import Roster
 from FedSegCore.federation import wire
 from FedSegCore.federation.joining import Joining
 from FedSegCore.federation.keys import TlsFiles, make_engine_key, make_tls
+from Testing.coordinator.listening import Listening
 
 SITES = ("north", "south")
 ANSWER = b"\x0a\x07answer!"
@@ -42,20 +40,11 @@ class FakeSuperLink:
     attached: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        config = uvicorn.Config(
-            self, host="127.0.0.1", port=0, ssl_certfile=str(self.tls.certificate), ssl_keyfile=str(self.tls.key),
-            log_config=None, access_log=False, lifespan="off", http="h11", ws="none",
-        )  # fmt: skip
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
+        self._listening = Listening(self, self.tls)
 
     @property
     def where(self) -> tuple[str, ssl.SSLContext]:
-        port = self.server.servers[0].sockets[0].getsockname()[1]
-        return f"127.0.0.1:{port}", ssl.create_default_context(cadata=self.tls.ca)
+        return self._listening.address, ssl.create_default_context(cadata=self.tls.ca)
 
     def attach(self, site: str, engine_key: str) -> None:
         self.attached.append(site)
@@ -75,8 +64,7 @@ class FakeSuperLink:
         await send({"type": "http.response.body", "body": self.body})
 
     def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join()
+        self._listening.stop()
 
 
 @dataclass

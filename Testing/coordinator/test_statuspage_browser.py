@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 
 from FedSegCore.coordinator.statuspage import status_routes
 from FedSegCore.federation.keys import make_tls
 from Testing.coordinator import browser as browsers
 from Testing.coordinator.browser import Browser
+from Testing.coordinator.listening import Listening
 from Testing.coordinator.standing import Facts, running, site, standing, waiting
 
 LOGIN = "the-login-token"
@@ -31,23 +30,14 @@ class Served:
         tls = make_tls(folder / "tls", ("127.0.0.1",))
         self.facts: Facts = waiting()
         app = Starlette(routes=status_routes(lambda: {**self.facts, "time": time.time()}, LOGIN))
-        config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, ssl_certfile=str(tls.certificate), ssl_keyfile=str(tls.key),
-            log_config=None, access_log=False, lifespan="off", http="h11", ws="none", timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
+        self._listening = Listening(app, tls)
 
     @property
     def address(self) -> str:
-        return f"https://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}/status"
+        return f"https://{self._listening.address}/status"
 
     def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join()
+        self._listening.stop()
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,14 @@ def joined(app: App, invitation: Path, data: Path, how: str = "") -> Any:
     return panel
 
 
+def resting(app: App, invitation: Path, data: Path) -> Any:
+    """The panel of a study that was joined and stopped here."""
+    panel = joined(app, invitation, data, "wait")
+    app.click(panel.ui.stopButton)
+    settled(app, panel)
+    return panel
+
+
 def rows(table: Any) -> list[str]:
     """The first two cells of each row."""
     return [f"{table.item(row, 0).text()} {table.item(row, 1).text()}" for row in range(table.rowCount)]
@@ -306,9 +314,7 @@ def test_the_study_ends_with_the_application_and_is_offered_the_next_time(
 def test_a_damaged_ledger_is_told_and_not_shown_as_if_it_were_whole(
     app: App, invitation: Path, data: Path, tmp_path: Path
 ) -> None:
-    panel = joined(app, invitation, data, "wait")
-    app.click(panel.ui.stopButton)
-    settled(app, panel)
+    panel = resting(app, invitation, data)
     (tmp_path / KEPT / "ledger.jsonl").write_text("torn\n")
     app.click(panel.ui.goOnButton)
     settled(app, panel, lambda: "is sent" in panel.ui.studyLabel.text)
@@ -316,9 +322,7 @@ def test_a_damaged_ledger_is_told_and_not_shown_as_if_it_were_whole(
 
 
 def test_a_study_that_rests_can_be_left_without_going_on(app: App, invitation: Path, data: Path) -> None:
-    panel = joined(app, invitation, data, "wait")
-    app.click(panel.ui.stopButton)
-    settled(app, panel)
+    panel = resting(app, invitation, data)
     app.answers.append(True)
     app.click(panel.ui.leaveButton)
     settled(app, panel)
@@ -328,9 +332,7 @@ def test_a_study_that_rests_can_be_left_without_going_on(app: App, invitation: P
 def test_an_agreement_that_no_longer_holds_is_asked_for_anew(
     app: App, invitation: Path, data: Path, tmp_path: Path
 ) -> None:
-    panel = joined(app, invitation, data, "wait")
-    app.click(panel.ui.stopButton)
-    settled(app, panel)
+    panel = resting(app, invitation, data)
     (tmp_path / KEPT / "consent.json").unlink()
     app.click(panel.ui.goOnButton)
     settled(app, panel)
@@ -377,9 +379,7 @@ def test_neither_scene_nor_settings_hold_a_secret_or_the_study(
 def test_another_study_is_joined_only_after_asking(
     app: App, invitation: Path, data: Path, tmp_path: Path
 ) -> None:
-    panel = joined(app, invitation, data, "wait")
-    app.click(panel.ui.stopButton)
-    settled(app, panel)
+    panel = resting(app, invitation, data)
     other = tmp_path / "other.fedseg"
     other.write_text(invitation.read_text().replace("liver across", "spleen across"))
     panel.ui.invitationLineEdit.currentPath = str(other)

@@ -31,6 +31,14 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
+def trusted_here(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system trusts the coordinator's authority."""
+    bundle = authority.folder / "system.pem"
+    bundle.write_text(authority.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+
+
+@pytest.fixture
 def hub(authority: Authority) -> Iterator[Hub]:
     """A hub of the coordinator's."""
     with serving(authority.server()) as running:

@@ -239,12 +239,10 @@ def test_a_warning_does_not_end_the_way(well: Hub, authority: Authority) -> None
     assert [(hop.name, hop.status) for hop in hops[-2:]] == [("clock", "warning"), ("enrolment", "ok")]
 
 
+@pytest.mark.usefixtures("trusted_here")
 def test_an_https_proxy_carries_tls_within_tls(
     well: Hub, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = authority.folder / "system.pem"
-    bundle.write_text(authority.pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     with proxying(context=authority.server()) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"https://{proxy.address}")
         hops = walked(well.address, authority)

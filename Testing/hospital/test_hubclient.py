@@ -252,12 +252,8 @@ def test_a_certificate_for_another_host_is_refused(authority: Authority) -> None
         client.descriptor()
 
 
-def test_an_empty_authority_stands_for_the_systems(
-    authority: Authority, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = authority.folder / "system.pem"
-    bundle.write_text(authority.pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+@pytest.mark.usefixtures("trusted_here")
+def test_an_empty_authority_stands_for_the_systems(hub: Hub) -> None:
     hub.on("/hub/descriptor", said(DESCRIPTOR))
     with HubClient(hub.address, "") as client:
         assert client.descriptor().study == "liver"
