@@ -16,11 +16,8 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import secrets
-import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -59,12 +56,12 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from FedSegCore.errors import InputError, RunError
+from FedSegCore.federation.child import LOOPBACK, Child, end_with_parent, free_port
 from FedSegCore.federation.keys import TlsFiles
 from FedSegCore.files import write_atomic, write_private
 
 ENGINE: Final = "flwr 1.41"
 """What both ends must have; Flower's own parts want equal minor versions."""
-_LOOPBACK: Final = "127.0.0.1"
 _ACQUIRE: Final = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 _HEARTBEAT_S: Final = 20.0
 _POLL_S: Final = 0.1
@@ -155,14 +152,14 @@ class SuperLink:
         write_atomic(ca, tls.ca.encode())
         self._log = folder / "superlink.log"
         secret = _new_secret(folder / "superlink.secret")
-        self._child = _Child("superlink", [
-            "--host", _LOOPBACK, "--port", str(self.port), "--isolation", "process", "--enable-supernode-auth",
+        self._child = _child("superlink", [
+            "--host", LOOPBACK, "--port", str(self.port), "--isolation", "process", "--enable-supernode-auth",
             "--superexec-auth-secret-file", str(folder / "superlink.secret"),
             "--ssl-ca-certfile", str(ca), "--ssl-certfile", str(tls.certificate), "--ssl-keyfile", str(tls.key),
             "--database", ":flwr-in-memory:",
             "--disable-runtime-dependency-installation",
-        ], folder, self._log)  # fmt: skip
-        address = f"{_LOOPBACK}:{self.port}"
+        ], folder)  # fmt: skip
+        address = f"{LOOPBACK}:{self.port}"
         try:
             self._control = ControlHttpClient.from_server_address(address, False, str(ca), [_version("cli")])
             self._wait(ca)
@@ -236,7 +233,7 @@ class SuperLink:
         with httpx.Client(verify=context, timeout=5) as client:
             while time.monotonic() < deadline and self._child.alive:
                 with contextlib.suppress(httpx.TransportError):
-                    client.get(f"https://{_LOOPBACK}:{self.port}/health")
+                    client.get(f"https://{LOOPBACK}:{self.port}/health")
                     return
                 time.sleep(_POLL_S)
         raise RunError("Flower's SuperLink did not start.", f"See {self._log}.")
@@ -266,11 +263,11 @@ class SuperNode:
         self._secret = _new_secret(folder / "supernode.secret")
         arguments = [
             "--superlink", address, "--auth-supernode-private-key", str(key),
-            "--host", _LOOPBACK, "--port", str(self.port), "--isolation", "process",
+            "--host", LOOPBACK, "--port", str(self.port), "--isolation", "process",
             "--superexec-auth-secret-file", str(folder / "supernode.secret"),
         ]  # fmt: skip
         arguments += ["--root-certificates", str(ca)] if ca else []
-        self._child = _Child("supernode", arguments, folder, folder / "supernode.log")
+        self._child = _child("supernode", arguments, folder)
 
     @property
     def alive(self) -> bool:
@@ -308,7 +305,7 @@ class SuperNode:
 
     @property
     def _address(self) -> str:
-        return f"{_LOOPBACK}:{self.port}"
+        return f"{LOOPBACK}:{self.port}"
 
 
 @functools.lru_cache(maxsize=1000)
@@ -374,13 +371,6 @@ def weight_of(call: str, body: bytes) -> int | None:
         return len(body) + len(pieces) * CALLS[call]
     except (DecodeError, *_UNREADABLE):
         return None
-
-
-def free_port() -> int:
-    """A port of the loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _packed(head: Head, body: bytes) -> RecordDict:
@@ -478,32 +468,11 @@ def _told(what: str) -> Iterator[None]:
         raise RunError(f"Flower could not {what}: {type(error).__name__}.") from error
 
 
-@final
-class _Child:
-    """One of Flower's commands in a process of its own, which ends when this one does, however it does."""
-
-    def __init__(self, command: str, arguments: Sequence[str], folder: Path, log: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-m", "FedSegCore.federation.flower", command, *arguments]
-        environment = {**os.environ, **_QUIET, "FLWR_HOME": str(folder / "flower")}
-        with log.open("ab") as out:
-            self._process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment, start_new_session=True
-            )
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
+def _child(command: str, arguments: Sequence[str], folder: Path) -> Child:
+    """One of Flower's commands, whose own files stay in `folder`, its log as well."""
+    words = ["-m", "FedSegCore.federation.flower", command, *arguments]
+    environment = {**_QUIET, "FLWR_HOME": str(folder / "flower")}
+    return Child(words, log=folder / f"{command}.log", environment=environment)
 
 
 _QUIET: Final = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
@@ -517,7 +486,7 @@ def _new_secret(path: Path) -> bytes:
 
 def main(words: Sequence[str]) -> int:
     """Run one of Flower's commands until it ends or the pipe from the process that started it does."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     sys.argv = [f"flower-{words[0]}", *words[1:]]
     if words[0] == "superlink":
         from flwr.superlink.cli import flower_superlink
@@ -549,13 +518,6 @@ def _let_keys_come_back() -> None:
                 state.node_public_key_to_node_id.pop(node.public_key, None)
 
     InMemoryLinkState.delete_node = delete_node  # type: ignore[method-assign, assignment]
-
-
-def _end_with_parent() -> None:
-    # Not through `sys.stdin`, whose lock Python wants as it ends.
-    while os.read(0, 4096):
-        pass
-    os._exit(0)
 
 
 if __name__ == "__main__":
