@@ -38,15 +38,11 @@ from FedSegCore.report.tables import (
     summarize,
 )
 
-NO_SCORES = (
-    "No case has been scored: no site of this study has test cases, or the run ended before its last round."
-)
-
 
 def summary(report: ReportInputs, evidence: Evidence) -> Markup:
     """The page's first numbers: the worst site and structure, who gains, what failed, what was sent."""
     tiles = [*_worst_tiles(evidence), *_gain_tiles(evidence), *_run_tiles(report, evidence)]
-    lead = missing(NO_SCORES)
+    lead = missing(evidence.unscored)
     if evidence.focus:
         lead = paragraph(
             "The numbers below are those of ",
@@ -59,7 +55,7 @@ def summary(report: ReportInputs, evidence: Evidence) -> Markup:
 def by_place(evidence: Evidence) -> Markup:
     """Dice of every model by site and by structure, the worst first."""
     if not evidence.focus:
-        return section("dice", "Dice by site and structure", missing(NO_SCORES))
+        return section("dice", "Dice by site and structure", missing(evidence.unscored))
     note = paragraph(
         "Dice is the overlap with the expert's drawing: 0 none, 1 complete. Below each mean stands its "
         "95\N{NO-BREAK SPACE}% interval.",
@@ -105,7 +101,7 @@ def all_scores(evidence: Evidence) -> Markup:
     """Every metric by site and structure, one table a model."""
     title = "All scores"
     if not evidence.focus:
-        return section("scores", title, missing(NO_SCORES))
+        return section("scores", title, missing(evidence.unscored))
     hint = paragraph(
         "HD95 is the distance in mm within which 95\N{NO-BREAK SPACE}% of the two surfaces lie (smaller is "
         "better). Surface Dice is the share of the surfaces that agree within 1 mm. n is patients with a "

@@ -67,6 +67,7 @@ class Evidence:
         comparisons: every arm against the baseline.
         local: every arm against the local models, where these are another baseline.
         colours: method -> CSS colour, the same on the whole page.
+        unscored: why there are no scores, where there are none.
     """
 
     means: CaseMeans
@@ -78,6 +79,7 @@ class Evidence:
     comparisons: Sequence[Comparison]
     local: Sequence[Comparison]
     colours: Mapping[str, str]
+    unscored: str
 
     def interval(self, arm: Arm, *, site: str = "", label: str = "", metric: str = "dice") -> Interval:
         """An arm's mean over patients and its interval."""
@@ -108,7 +110,17 @@ def gather(report: ReportInputs) -> Evidence:
         comparisons=compare(means, baseline, generator=SEED) if baseline else [],
         local=compare(means, local, generator=SEED) if local and against_local else [],
         colours=_colours(report, means.arms, baseline),
+        unscored=_unscored(report),
     )
+
+
+def _unscored(report: ReportInputs) -> str:
+    if any("test" not in site for site in report.study.get("sites", ())):
+        return (
+            "No case has been scored here: the sites' cases are where they belong. Each site has a report of its own, "
+            "with its scores, and nothing of it is sent."
+        )
+    return "No case has been scored: no site of this study has test cases, or the run ended before its last round."
 
 
 def _baseline(arms: Sequence[Arm], name: str) -> Arm | None:

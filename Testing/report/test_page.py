@@ -201,6 +201,12 @@ def test_an_empty_report_is_a_page() -> None:
     assert "No case has been scored" in text and "No ledger was given" in text
 
 
+def test_a_coordinators_report_says_that_the_sites_score_their_own_cases() -> None:
+    sites = [{"name": "north", "role": "member", "labels": ["Liver"], "training": 12}]
+    text = checked(render(ReportInputs({"name": "liver", "sites": sites}))).text
+    assert "Each site has a report of its own" in text and "no site of this study" not in text
+
+
 def test_one_site_one_label_one_seed_one_case(scores_of: Callable[..., list[Score]]) -> None:
     rows = scores_of(sites=("only",), labels=("Organ",), methods=("fedavg",), seeds=(0,), cases=1)
     text = checked(render(ReportInputs(scores=rows))).text
