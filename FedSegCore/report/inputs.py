@@ -117,8 +117,8 @@ def gather(report: ReportInputs) -> Evidence:
 def _unscored(report: ReportInputs) -> str:
     if any("test" not in site for site in report.study.get("sites", ())):
         return (
-            "No case has been scored here: the sites' cases are where they belong. Each site has a report of its own, "
-            "with its scores, and nothing of it is sent."
+            "No case has been scored here: the sites' cases are where they belong. Each site has a report of its "
+            "own, with its scores, and nothing of it is sent."
         )
     return "No case has been scored: no site of this study has test cases, or the run ended before its last round."
 
