@@ -76,6 +76,7 @@ def _invitation(path: Path) -> dict[str, Any]:
 
     invitation = read_invitation(path, now=0)
     study = study_of(invitation, Path(), publish_personal=False)
+    publishing = study_of(invitation, Path(), publish_personal=True)
     site = next(site for site in study.sites if site.name == invitation.site)
     return {
         "kind": "invitation",
@@ -92,6 +93,7 @@ def _invitation(path: Path) -> dict[str, Any]:
             table.get("publish_personal") for table in invitation.study["site"] if table["name"] == site.name
         ),
         "leaves": what_leaves(study, site.name),
+        "leaves_if_published": what_leaves(publishing, site.name),
         "never_leaves": what_never_leaves(),
         "to_know": what_to_know(),
     }

@@ -37,6 +37,7 @@ FACTS: dict[str, Any] = {
     "address": "hub.example.org:443",
     "expires": 1900000000,
     "leaves": ["Weights of the network.", "The mean loss."],
+    "leaves_if_published": ["Weights of the network.", "The mean loss.", "This site's own model."],
     "never_leaves": ["Images.", "Names of patients."],
     "to_know": ["Weights can leak images."],
     "coordinator": "University of Example",

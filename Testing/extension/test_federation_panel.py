@@ -105,6 +105,16 @@ def test_an_invitation_says_what_it_is_and_exactly_what_leaves_and_what_never_do
     assert ui.siteDataLabel.text == "Cases: 1, images: MR, structures: Liver"
 
 
+def test_who_lets_the_own_model_be_published_reads_that_it_leaves_before_agreeing(
+    app: App, invitation: Path, data: Path
+) -> None:
+    ui = opened(app, invitation, data).ui
+    app.click(ui.publishCheckBox)
+    assert ui.leavesLabel.text.endswith("• This site's own model.")
+    app.click(ui.publishCheckBox)
+    assert ui.leavesLabel.text == "• Weights of the network.\n\n• The mean loss."
+
+
 def test_nobody_joins_without_a_dataset_and_both_approvals(app: App, invitation: Path, data: Path) -> None:
     panel = opened(app, invitation, data)
     ui = panel.ui

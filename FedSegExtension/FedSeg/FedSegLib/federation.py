@@ -33,6 +33,7 @@ class Invitation:
         expires: seconds since 1970; None where it never does.
         leaves, neverLeaves, toKnow: what leaves this computer, what never does, and what holds whatever the study, a
             sentence each.
+        leavesIfPublished: what leaves where this site lets its own model be published.
         asksPersonal: the coordinator would like to publish this site's own model.
     """
 
@@ -46,6 +47,7 @@ class Invitation:
     rounds: int
     expires: float | None
     leaves: tuple[str, ...]
+    leavesIfPublished: tuple[str, ...]
     neverLeaves: tuple[str, ...]
     toKnow: tuple[str, ...]
     asksPersonal: bool
@@ -72,6 +74,7 @@ def readInvitation(facts: Mapping[str, Any]) -> Invitation:
             rounds=int(facts["rounds"]),
             expires=None if expires is None else float(expires),
             leaves=_lines(facts["leaves"]),
+            leavesIfPublished=_lines(facts["leaves_if_published"]),
             neverLeaves=_lines(facts["never_leaves"]),
             toKnow=_lines(facts.get("to_know", ())),
             asksPersonal=bool(facts.get("publish_personal_asked", False)),

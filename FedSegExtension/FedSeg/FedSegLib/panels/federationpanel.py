@@ -34,7 +34,7 @@ class FederationPanel:
         self._invitation = InvitationPanel(ui, host, self.onInvitationChanged)
         ui.studyCurveLabel.visible = False
         ui.siteDataLineEdit.connect("currentPathChanged(QString)", self.onDataChanged)
-        for box in (ui.ethicsCheckBox, ui.agreementCheckBox):
+        for box in (ui.ethicsCheckBox, ui.agreementCheckBox, ui.publishCheckBox):
             box.connect("toggled(bool)", lambda checked: self._show())
         ui.joinButton.connect("clicked(bool)", self.onJoinButton)
         ui.goOnButton.connect("clicked(bool)", lambda checked=False: self._do(self._part.goOn))

@@ -74,7 +74,8 @@ class InvitationPanel:
         ui.leavesCollapsibleButton.visible = told is not None
         ui.invitationLabel.text = texts.invitationText(invitation)
         if told is not None:
-            ui.leavesLabel.text = texts.listText(told.leaves)
+            isPublished = told is invitation and invitation.asksPersonal and ui.publishCheckBox.checked
+            ui.leavesLabel.text = texts.listText(told.leavesIfPublished if isPublished else told.leaves)
             ui.neverLeavesLabel.text = texts.listText(told.neverLeaves)
             toKnow = told.toKnow or (invitation.toKnow if invitation else ())
             ui.toKnowLabel.text = texts.listText(toKnow)
