@@ -32,9 +32,8 @@ from FedSegCore.setting import Setting
 from FedSegCore.simulation.announcing import Announced, LedgerNews
 from FedSegCore.simulation.folder import prepare_folder, run_folder, run_name
 from FedSegCore.simulation.participants import cores
-from FedSegCore.simulation.reporting import report
 from FedSegCore.simulation.run import Run, read_cache
-from FedSegCore.simulation.simulate import with_eta
+from FedSegCore.simulation.simulate import join_and_report, with_eta
 from FedSegCore.study import Study
 
 _GLANCE_S: Final = 0.2
@@ -79,7 +78,7 @@ def serve(
         for run, name in zip(runs, names, strict=True):
             left = _finished(run)
             house.hub.publish(name, house.lead(run, name, timed) if left is None else left)
-        report(setting, runs, out)
+        join_and_report(setting, runs, out)
         board.put(state="finished")
         message = "The last round is done; the sites fetch the models"
         emit("progress", stage="done", value=1.0, message=message, eta_s=0.0)

@@ -20,8 +20,8 @@ from FedSegCore.setting import Setting
 from FedSegCore.simulation.cards import card, write_cards
 from FedSegCore.simulation.participants import cores, member_client
 from FedSegCore.simulation.publishing import WrittenModel, write_models
-from FedSegCore.simulation.reporting import report
 from FedSegCore.simulation.run import Cache, Run, read_cache
+from FedSegCore.simulation.simulate import join_and_report
 from FedSegCore.simulation.testing import score_run
 
 _GOODBYE_S: Final = 60.0
@@ -89,7 +89,7 @@ def score(
         _progress(guest, "score", number, len(runs), f"Measuring the models of {run.folder.name}")
         _score_run(guest, run, taken[run.folder.name])
     out = guest.home.folder
-    report(setting, runs, out, ledger=guest.ledger.path)
+    join_and_report(setting, runs, out, ledger=guest.ledger.path)
     return {"scores": str(out / "scores.csv"), "report": str(out / "report.html")}
 
 

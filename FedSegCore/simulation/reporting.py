@@ -17,7 +17,7 @@ from FedSegCore.inference.modelfile import load_model
 from FedSegCore.report.inputs import ReportInputs
 from FedSegCore.report.overlays import Overlay
 from FedSegCore.report.page import write_report
-from FedSegCore.report.scores import Score, read_scores, write_scores
+from FedSegCore.report.scores import Score
 from FedSegCore.report.tables import method_title
 from FedSegCore.setting import Setting
 from FedSegCore.simulation.run import Run
@@ -30,23 +30,20 @@ def report(
     runs: Sequence[Run],
     out: Path,
     *,
+    scores: Sequence[Score],
+    seconds: float,
     ledger: Path | None = None,
 ) -> Path:
-    """Write `scores.csv`, which joins those of all runs of a study, and `report.html`.
+    """Write `report.html` for all runs of a study.
 
     Args:
         ledger: the one of all runs; none: each run's folder has its own.
     """
-    scores = [score for run in runs for score in read_scores(run.folder / "scores.csv")]
-    write_scores(out / "scores.csv", scores)
-    rounds = [line for run in runs for line in _rounds(run)]
-    # Of all legs of the study, for each round's line tells its own time.
-    seconds = sum(line["seconds"] for line in rounds)
     ledgers = [ledger] if ledger else [run.folder / "ledger.jsonl" for run in runs]
     inputs = ReportInputs(
         study=facts(setting, runs, seconds=seconds),
         scores=scores,
-        rounds=rounds,
+        rounds=[line for run in runs for line in _rounds(run)],
         ledger=[line for path in ledgers for line in read_lines(path)],
         # A run of sites' own models alone has none for a site that never trains.
         overlays=next(filter(None, (overlays(run, scores) for run in reversed(runs))), []),

@@ -88,7 +88,7 @@ def simulate(
     timed = with_eta(emit, rounds=study.rounds * len(missing))
     for run in missing:
         execute(run, timed)
-    report(setting, runs, out)
+    join_and_report(setting, runs, out)
     return summary(out, folders)
 
 
@@ -126,6 +126,19 @@ def _tell_of_norms(study: Study, entries: Sequence[Named], emit: Emit) -> None:
             message=f"The methods have different norm layers by default ({told}): part of any difference is theirs.",
             fix='Give [network] norm = "batch" or "instance" to compare the methods alone.',
         )
+
+
+def join_and_report(setting: Setting, runs: Sequence[Run], out: Path, *, ledger: Path | None = None) -> None:
+    """Write `scores.csv`, which joins those of all runs of a study, and the report.
+
+    Args:
+        ledger: the one of all runs; none: each run's folder has its own.
+    """
+    scores = [score for run in runs for score in read_scores(run.folder / "scores.csv")]
+    write_scores(out / "scores.csv", scores)
+    # Of all legs of the study, for each round's line tells its own time.
+    seconds = sum(line["seconds"] for run in runs for line in read_lines(run.folder / "rounds.jsonl"))
+    report(setting, runs, out, scores=scores, seconds=seconds, ledger=ledger)
 
 
 def summary(out: Path, folders: Sequence[Path]) -> dict[str, Any]:
