@@ -48,7 +48,7 @@ def ready(app: App, models: Path, *, model: int, how: str = "") -> tuple[Any, An
 def test_an_empty_panel_says_what_it_needs_and_shows_nothing_that_cannot_be_used(app: App) -> None:
     ui = app.open().ui
     assert not ui.segmentButton.enabled and ui.missingLabel.text == "Load a volume and select it."
-    assert not ui.resultCollapsibleButton.visible and not ui.progressBar.visible
+    assert not ui.reviewCollapsibleButton.visible and not ui.progressBar.visible
     assert not ui.messageLabel.visible
 
 
@@ -113,7 +113,7 @@ def test_one_model_segments_the_volume_and_the_result_is_unreviewed(
     assert words[words.index("--model") + 1] == str(models / "global.safetensors")
     assert words[words.index("--image") + 1].startswith("MR=")
     ui = panel.ui
-    assert ui.resultCollapsibleButton.visible and "unreviewed" in ui.statusLabel.text
+    assert ui.reviewCollapsibleButton.visible and "Status: unreviewed" in ui.reviewLabel.text
     assert not ui.verdictLabel.visible and ui.show3DButton._node is segmentation
     assert app.layers["background"] is volume and app.layers["foreground"] is None
 
@@ -127,7 +127,9 @@ def test_a_mixture_tells_whom_the_scan_is_like_abstains_plainly_and_overlays_the
     resembles, verdict = panel.ui.verdictLabel.text.splitlines()
     assert resembles == "This scan is 57 % like the global model, 43 % like site mr."
     assert verdict.startswith("ABSTAIN: do not use this segmentation unseen. No structure was found")
-    assert not panel.ui.messageLabel.visible, "the verdict is not told twice"
+    assert panel.ui.verdictLabel.font.bold() and not panel.ui.messageLabel.visible, (
+        "the verdict is not told twice"
+    )
     overlay = app.layers["foreground"]
     display = overlay.GetDisplayNode()
     assert overlay.GetName() == "Patient Smith FedSeg disagreement" and app.layers["background"] is volume
@@ -194,7 +196,7 @@ def test_a_failure_is_told_with_its_fix_and_leaves_nothing(
     wait(app, panel)
     assert text in panel.ui.messageLabel.text and panel.ui.messageLabel.visible
     assert not app.nodes(SEGMENTATION) and not list(temporary.iterdir())
-    assert not panel.ui.resultCollapsibleButton.visible
+    assert not panel.ui.reviewCollapsibleButton.visible
 
 
 def test_the_next_try_clears_the_last_message(app: App, models: Path) -> None:
@@ -204,7 +206,7 @@ def test_the_next_try_clears_the_last_message(app: App, models: Path) -> None:
     app.environment["FAKE_FEDSEG"] = ""
     panel.ui.segmentButton.click()
     wait(app, panel)
-    assert not panel.ui.messageLabel.visible and panel.ui.resultCollapsibleButton.visible
+    assert not panel.ui.messageLabel.visible and panel.ui.reviewCollapsibleButton.visible
 
 
 def test_without_fedseg_the_panel_opens_and_says_what_to_do(
@@ -244,7 +246,7 @@ def test_leaving_the_module_does_not_stop_a_segmentation(app: App, models: Path)
     wait(app, panel)
     assert app.nodes(SEGMENTATION)
     panel.enter()
-    assert panel.ui.segmentButton.enabled and panel.ui.resultCollapsibleButton.visible
+    assert panel.ui.segmentButton.enabled and panel.ui.reviewCollapsibleButton.visible
 
 
 def test_choices_are_found_again_in_a_saved_scene(app: App, models: Path, tmp_path: Path) -> None:

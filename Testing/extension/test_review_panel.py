@@ -53,7 +53,8 @@ def test_a_click_shows_the_result_over_its_image_and_hides_the_others(app: App, 
     shown = {node.GetName(): node.GetDisplayNode().GetVisibility() for node in app.nodes(SEGMENTATION)}
     assert shown == {"Patient Smith FedSeg": 1, "another FedSeg": 0}
     assert app.layers["foreground"].GetName() == "Patient Smith FedSeg disagreement"
-    assert "This scan is 57 % like the global model" in reviewed.ui.reviewLabel.text
+    assert reviewed.ui.verdictLabel.text.startswith("This scan is 57 % like the global model")
+    assert reviewed.ui.show3DButton.segmentationNode().GetName() == "Patient Smith FedSeg"
 
 
 def test_nobody_decides_without_a_name(reviewed: Any) -> None:

@@ -55,6 +55,11 @@ class Result:
     comment: str
 
     @property
+    def abstains(self) -> bool:
+        """Whether a mixture keeps it back."""
+        return self.verdict.startswith(f"{verdictWord(True)}: ")
+
+    @property
     def isDone(self) -> bool:
         """Whether a person has decided."""
         return self.status in (APPROVED, REJECTED)

@@ -9,8 +9,7 @@ from FedSegLib.cards import MIXTURE, Card, Choice, modelName
 from FedSegLib.dataset import SiteDataset
 from FedSegLib.events import Message, Problem, Round, Story
 from FedSegLib.matching import Matching, Segment
-from FedSegLib.review import APPROVED, FLAGGED, REJECTED, Result
-from FedSegLib.segmenting import Mixture
+from FedSegLib.review import APPROVED, FLAGGED, REJECTED, Result, verdictWord
 from FedSegLib.translation import tr as _
 
 
@@ -43,16 +42,19 @@ def _dice(of) -> str:
     )
 
 
-def verdictText(mixture: Mixture) -> str:
-    """Which hospitals a scan resembles, and whether its segmentation is to be kept back."""
+def verdictText(result: Result) -> str:
+    """Which hospitals a scan resembles, and whether its segmentation is to be kept back; empty where one model made
+    it."""
+    if not result.mixture:
+        return ""
+    word, _separator, reason = result.verdict.partition(": ")
     verdict = {
-        True: _("ABSTAIN: do not use this segmentation unseen. {reason}"),
-        False: _("The models agree; review it all the same. {reason}"),
-        None: _("Whether to trust it is unknown. {reason}"),
-    }[mixture.abstain]
+        verdictWord(True): _("ABSTAIN: do not use this segmentation unseen. {reason}"),
+        verdictWord(False): _("The models agree; review it all the same. {reason}"),
+    }.get(word, _("Whether to trust it is unknown. {reason}"))
     return "{resembles}\n{verdict}".format(
-        resembles=_("This scan is {sentence}.").format(sentence=mixture.sentence),
-        verdict=verdict.format(reason=mixture.reason),
+        resembles=_("This scan is {sentence}.").format(sentence=result.mixture),
+        verdict=verdict.format(reason=reason),
     )
 
 
@@ -205,15 +207,11 @@ def problemRow(problem: Problem) -> tuple[str, str, str]:
 
 
 def resultText(result: Result) -> str:
-    """A result, line by line."""
-    model = _("Mixture of the models in {model}") if result.mixture else _("Model: {model}")
-    lines = [result.name, model.format(model=result.model)]
-    if result.mixture:
-        lines.append(_("This scan is {sentence}.").format(sentence=result.mixture))
-    if result.verdict:
-        lines.append(_("Verdict: {verdict}").format(verdict=result.verdict))
-    if result.disagreement is not None:
-        lines.append(_("Disagreement of the models: {bits} of 1").format(bits=f"{result.disagreement:.2f}"))
+    """A result, line by line; what a mixture says of it is told beside it."""
+    model = _("Mixture of all models, fitted to this volume") if result.mixture else result.model
+    lines = [result.name, _("Model: {model}").format(model=model)]
     decidedAt = f" ({result.reviewedAt})" if result.reviewedAt else ""
     lines.append(_("Status: {status}").format(status=statusText(result) + decidedAt))
+    if not result.isDone:
+        lines.append(_("Research use only; review every slice."))
     return "\n".join(lines)

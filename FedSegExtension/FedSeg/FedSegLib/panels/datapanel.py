@@ -13,7 +13,7 @@ from FedSegLib.job import DONE
 from FedSegLib.matching import match
 from FedSegLib.modality import guessModality
 from FedSegLib.panels.inputrows import InputRows
-from FedSegLib.panels.showing import fillTable, prepareTable, tell
+from FedSegLib.panels.showing import fillTable, fitHeight, prepareTable, tell
 
 INPUT = "datasetInput."
 """Prefix of the parameter node's references to the volumes of the case to be added."""
@@ -211,6 +211,7 @@ class DataPanel:
             table.visible = bool(self._problems)
             fillTable(table, [texts.problemRow(problem) for problem in self._problems])
             table.resizeRowsToContents()
+            fitHeight(table)
             tell(self._ui.checkMessageLabel, [Message(texts.checkText(self._problems), "")])
         elif job.story.error is not None:
             tell(self._ui.checkMessageLabel, [job.story.error])

@@ -25,7 +25,7 @@ UNDO_STEPS = 10
 
 
 class ReviewPanel:
-    """The section "Review".
+    """The section "Results and their review".
 
     :param host: has `addObserver`, `removeObserver` and `sendCorrection(volumes, segmentation)`.
     """
@@ -156,6 +156,9 @@ class ReviewPanel:
         result = self._result()
         named = bool(self._ui.reviewerLineEdit.text.strip())
         self._ui.reviewLabel.text = texts.resultText(result) if result else _("Click a result to look at it.")
+        self._showVerdict(result)
+        self._ui.show3DButton.visible = result is not None
+        self._ui.show3DButton.setSegmentationNode(scene.findNode(result.nodeId) if result else None)
         for button in (self._ui.approveButton, self._ui.flagButton, self._ui.rejectButton):
             button.enabled = result is not None and named
             button.toolTip = "" if named else _("Say who reviews first.")
@@ -170,6 +173,14 @@ class ReviewPanel:
         self._ui.nextButton.enabled = nextOpen(self._queue, self._current) is not None
         if result is not None:
             self._ui.queueTable.selectRow(self._queue.index(result))
+
+    def _showVerdict(self, result):
+        label = self._ui.verdictLabel
+        label.text = texts.verdictText(result) if result else ""
+        label.visible = bool(label.text)
+        font = label.font
+        font.setBold(result is not None and result.abstains)
+        label.font = font
 
 
 def _changes():

@@ -18,7 +18,7 @@ INPUT = "segmentInput."
 
 
 class SegmentPanel:
-    """The sections "Segment" and "Result".
+    """The section "Segment".
 
     :param host: has `logic`, `parameterNode`, `startTimer()`, and `showReview(segmentation)`, which is told of each
         new result.
@@ -39,7 +39,6 @@ class SegmentPanel:
         ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
         ui.modalityComboBox.connect("currentIndexChanged(int)", self.onModalityChosen)
         ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
-        self._showResult(None)
         tell(ui.messageLabel, [])
 
     @property
@@ -86,7 +85,6 @@ class SegmentPanel:
             return
         self._told = []
         tell(self._ui.messageLabel, [])
-        self._showResult(None)
         self._waiting = self._cases()
         self._model, self._resample = self._choice().path, self._host.parameterNode.resampleCase
         self._startNext()
@@ -113,7 +111,6 @@ class SegmentPanel:
             self._run.close()
             self._run = None
         self._gallery.close()
-        self._showResult(None)
 
     def _cases(self):
         """Modality -> volume of each case to be segmented."""
@@ -169,7 +166,9 @@ class SegmentPanel:
             elif run.job.state == CANCELLED:
                 self._tell(Message(_("Cancelled; the scene is unchanged."), ""))
             else:
-                self._showResult(run.load())
+                result = run.load()
+                self._tell(*result.warnings)
+                self._host.showReview(result.segmentation)
         except (LookupError, RuntimeError) as error:
             self._tell(Message(str(error), _("Segment the volume again.")))
         finally:
@@ -275,20 +274,6 @@ class SegmentPanel:
 
     def _showProgress(self):
         showProgress(self._ui.progressBar, self._run.job.story.progress)
-
-    def _showResult(self, result):
-        self._ui.resultCollapsibleButton.visible = result is not None
-        self._ui.show3DButton.setSegmentationNode(result.segmentation if result else None)
-        if result is None:
-            return
-        self._tell(*result.warnings)
-        name = result.segmentation.GetName()
-        self._ui.statusLabel.text = _("{name}: unreviewed. Research use only; review every slice.").format(
-            name=name
-        )
-        self._ui.verdictLabel.text = texts.verdictText(result.mixture) if result.mixture else ""
-        self._ui.verdictLabel.visible = result.mixture is not None
-        self._host.showReview(result.segmentation)
 
     def _tell(self, *messages):
         """Add to what this press of the button has led to."""

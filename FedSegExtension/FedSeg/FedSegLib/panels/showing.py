@@ -25,7 +25,15 @@ def prepareTable(table, headers):
     """A table of texts, whose last column takes the room that there is."""
     table.setHorizontalHeaderLabels(headers)
     table.horizontalHeader().setStretchLastSection(True)
+    table.horizontalHeader().setDefaultAlignment(qt.Qt.AlignLeft)
     table.verticalHeader().hide()
+
+
+def fitHeight(table, most=240):
+    """As high as its rows, up to some pixels; more of them are scrolled."""
+    rows = sum(table.rowHeight(row) for row in range(table.rowCount))
+    header = table.verticalHeader().defaultSectionSize
+    table.setFixedHeight(header + min(max(rows, header), most) + 2 * table.frameWidth)
 
 
 def fillTable(table, rows):
@@ -36,6 +44,7 @@ def fillTable(table, rows):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(text)
             table.setItem(row, column, item)
+    fitHeight(table)
 
 
 def fillList(comboBox, names, chosen):
