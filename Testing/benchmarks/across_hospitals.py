@@ -3,51 +3,85 @@
 python -m Testing.benchmarks.across_hospitals DIR
 
 Overhead is the coordinator's seconds of a round less the slowest site's own seconds, aggregation and checkpoint
-included. Printed besides: from `serve` to an open port, and to the first finished round.
+included. Printed besides: from `serve` to an open port, to the first finished round, and where the seconds of a round
+go, along the way of the site whose reply came last (so that the steps add up to the round).
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from pathlib import Path
 
 from FedSegCore.federation.ledger import read_lines
+from Testing.benchmarks.spans import STEPS, inner, steps_of
 from Testing.hospitals import Hospitals, write_study
 
 SITES = ("north", "south")
-BIG = {"[4, 8]": "[32, 64, 128, 224]"}
-"""Channels of a network of 20 MB; its patches are small, so that training takes about a second."""
+ROUNDS = 6
+CHANNELS = (32, 64, 128, 224)
+"""Of a network of 20 MB; its patches are small, so that training takes about a second."""
 
 
-def main(folder: Path) -> None:
-    """Run the study and print the table."""
+def measure(folder: Path) -> tuple[Hospitals, float, float]:
+    """Run the study; seconds from `serve` to the open port and to the end of the first round."""
     folder.mkdir(parents=True)
-    study = write_study(folder, dict.fromkeys(SITES, ""), methods=["fedavg"], rounds=6, cases=2)
-    text = study.read_text()
-    for small, big in BIG.items():
-        text = text.replace(small, big)
-    study.write_text(text)
-    hospitals, started = Hospitals(folder, study), time.monotonic()
+    study = write_study(folder, dict.fromkeys(SITES, ""), methods=["fedavg"], rounds=ROUNDS, cases=2,
+                        channels=CHANNELS, patch=16, shape=(40, 48, 40))  # fmt: skip
+    traced = {
+        verb: ["Testing.benchmarks.traced", str(folder / f"{verb}.spans")] for verb in ("serve", "join")
+    }
+    hospitals, started = Hospitals(folder, study, programs=traced), time.monotonic()
     try:
         hospitals.serve()
         opened = time.monotonic() - started
         for name in SITES:
             hospitals.join(name)
         hospitals.coordinator.until("round", number=1)
-        print(f"open after {opened:.1f} s, first round finished after {time.monotonic() - started:.1f} s\n")
+        first = time.monotonic() - started
         hospitals.finish()
     finally:
         hospitals.stop()
-    rounds = read_lines(hospitals.out / "rounds.jsonl")
+    return hospitals, opened, first
+
+
+def overheads(hospitals: Hospitals) -> str:
+    """A line for each round."""
     own = {
         name: read_lines(hospitals.home(name) / "runs" / "fedavg-seed0" / "rounds.jsonl") for name in SITES
     }
-    print("| Round | Seconds | Slowest site | Overhead | MB up |\n|---:|---:|---:|---:|---:|")
-    for place, line in enumerate(rounds):
+    rows = ["| Round | Seconds | Slowest site | Overhead | MB up |", "|---:|---:|---:|---:|---:|"]
+    for place, line in enumerate(read_lines(hospitals.out / "rounds.jsonl")):
         slowest = max(lines[place]["seconds"] for lines in own.values())
         over, up = line["seconds"] - slowest, line["bytes_up"] / 1e6
-        print(f"| {line['round']} | {line['seconds']:.1f} | {slowest:.1f} | {over:.1f} | {up:.0f} |")
+        rows.append(f"| {line['round']} | {line['seconds']:.1f} | {slowest:.1f} | {over:.1f} | {up:.0f} |")
+    return "\n".join(rows)
+
+
+def breakdown(folder: Path) -> str:
+    """A line for each step: seconds in each round, and their median."""
+    rounds = steps_of(folder)
+    numbers = range(1, len(rounds) + 1)
+    head = "| Step | " + " | ".join(f"{number}" for number in numbers) + " | median |"
+    rows = [head, "|---|" + "---:|" * (len(rounds) + 1)]
+    for step in STEPS:
+        seconds = [steps[step] for steps in rounds]
+        told = [f"{value:.2f}" for value in (*seconds, statistics.median(seconds))]
+        rows.append(f"| {step} | " + " | ".join(told) + " |")
+    own = inner(folder)
+    rows += [
+        "",
+        "Of a site's own seconds, median: " + ", ".join(f"{n} {s:.2f}" for n, s in own.items()) + ".",
+    ]
+    return "\n".join(rows)
+
+
+def main(folder: Path) -> None:
+    """Run the study and print the tables."""
+    hospitals, opened, first = measure(folder)
+    print(f"open after {opened:.1f} s, first round finished after {first:.1f} s\n")
+    print(overheads(hospitals), breakdown(folder), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -31,19 +31,6 @@ def final(hospitals: Hospitals) -> str:
     return hashlib.sha256((hospitals.out / "models" / "global.safetensors").read_bytes()).hexdigest()
 
 
-def children(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes that a command has started: Flower's."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
-        except OSError:
-            continue
-        if lines.get("PPid", "").strip() == str(process.pid):
-            found.append(int(status.parent.name))
-    return found
-
-
 @pytest.mark.slow
 def test_ten_power_cuts_anywhere_change_no_bit(
     hospitals: Hospitals, tmp_path_factory: pytest.TempPathFactory
@@ -69,7 +56,7 @@ def test_ten_power_cuts_anywhere_change_no_bit(
             parent = (
                 hospitals.coordinator if victim == "superlink" else hospitals.sites[dice.choice(list(SITES))]
             )
-            for child in children(parent.popen):
+            for child in parent.engine():
                 os.kill(child, signal.SIGKILL)
             continue
         process = hospitals.coordinator if victim == "coordinator" else hospitals.sites[victim]

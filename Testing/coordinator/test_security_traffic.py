@@ -6,9 +6,6 @@ import base64
 import gzip
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 
 from FedSegCore.federation.flower import CALLS
 from FedSegCore.federation.ledger import read_lines, verify_ledger
-from Testing.hospitals import ROOT, Hospitals, Process, write_study
+from Testing.hospitals import Hospitals, write_study
 
 pytestmark = pytest.mark.slow
 MARKER = "MARKER-7f3a"
@@ -41,35 +38,6 @@ class Request:
     query: str
     headers: dict[str, str]
     body: bytes
-
-
-class RecordingProcess(Process):
-    """The coordinator, its port recorded."""
-
-    def start(self) -> None:
-        traffic = self.log.parent / "traffic"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with self.log.open("ab") as out, self.log.with_suffix(".err").open("ab") as err:
-            command = [
-                sys.executable,
-                "-m",
-                "Testing.coordinator.recording",
-                str(traffic),
-                *self.words,
-                "--json",
-            ]
-            self.popen = subprocess.Popen(
-                command, stdout=out, stderr=err, env=environment, start_new_session=True
-            )
-
-
-class RecordedHospitals(Hospitals):
-    """As always, with the coordinator's port recorded."""
-
-    def serve(self) -> None:
-        words = ["serve", str(self.study), "--out", str(self.out), "--host", "127.0.0.1", "--port", "0"]
-        self.coordinator = RecordingProcess(words, self.folder / "serve.log")
-        self.coordinator.until("progress", stage="open")
 
 
 def plant(dataset: Path) -> None:
@@ -118,8 +86,9 @@ class Finished:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("traffic")
-    hospitals = RecordedHospitals(folder, folder / "study.toml")
-    write_study(folder, {"north": "publish_personal = true", "south": ""}, methods=["fedgin"],
+    recorded = ["Testing.coordinator.recording", str(folder / "traffic")]
+    hospitals = Hospitals(folder, folder / "study.toml", programs={"serve": recorded})
+    write_study(folder, {"north": "publish_personal = true", "south": ""}, methods=["fedgin"], shape=(40, 48, 40),
                 more="[method_options]\npersonal = 0.1\n")  # fmt: skip
     for name in ("north", "south"):
         plant(folder / name)

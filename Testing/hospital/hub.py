@@ -148,8 +148,8 @@ class ConnectProxy(ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, refusal: str = "", context: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Tunnel)
+    def __init__(self, refusal: str = "", context: ssl.SSLContext | None = None, *, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Tunnel)
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.refusal = refusal
