@@ -8,13 +8,16 @@ import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from FedSegCore.coordinator.pulls import Pulls
 from FedSegCore.coordinator.quota import Quota
 from FedSegCore.errors import RunError
 from FedSegCore.federation.flower import Head, Reply, SuperLink
 from FedSegCore.federation.keys import TlsFiles
+
+_STARTS: Final = 3
+"""How often a SuperLink is tried to be started before that is an error."""
 
 
 @final
@@ -104,7 +107,13 @@ class Engine:
 
     def _start(self) -> SuperLink:
         self.epoch = secrets.token_hex(8)
-        link = SuperLink(self._folder, self._tls)
+        for tries_left in reversed(range(_STARTS)):
+            try:
+                link = SuperLink(self._folder, self._tls)
+                break
+            except RunError:  # it may have been ended while it started
+                if not tries_left:
+                    raise
         self._pulls = Pulls(link.pull)
         return link
 

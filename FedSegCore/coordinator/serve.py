@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
@@ -22,7 +22,7 @@ from FedSegCore.coordinator.lead import lead
 from FedSegCore.coordinator.roster import Roster
 from FedSegCore.coordinator.statuspage import status_routes
 from FedSegCore.coordinator.transport import AcrossHospitals
-from FedSegCore.errors import StudyError
+from FedSegCore.errors import RunError, StudyError
 from FedSegCore.federation.joining import Joining
 from FedSegCore.federation.ledger import Ledger, read_lines
 from FedSegCore.federation.method import ClientInfo
@@ -198,5 +198,6 @@ def _until_fetched(house: _House, *, keep: bool) -> None:
         if not keep and live <= house.hub.served:
             return
         if keep:
-            house.engine.heal()
+            with suppress(RunError):
+                house.engine.heal()
         time.sleep(_GLANCE_S)

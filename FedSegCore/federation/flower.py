@@ -166,9 +166,10 @@ class SuperLink:
             self._control = ControlHttpClient.from_server_address(address, False, str(ca), [_version("cli")])
             self._wait(ca)
             self._start_run()
-            token = _acquire(address, str(ca), secret, TaskType.SERVER_APP, lambda: not self._child.alive)
-            self._runtime = _with_token(address, str(ca), token, "flwr-serverapp")
-            given = self._runtime.PullTaskInput(PullTaskInputRequest())
+            with _told("take the run's task"):
+                token = _acquire(address, str(ca), secret, TaskType.SERVER_APP, lambda: not self._child.alive)
+                self._runtime = _with_token(address, str(ca), token, "flwr-serverapp")
+                given = self._runtime.PullTaskInput(PullTaskInputRequest())
             self._identity = given.task_id, given.run.run_id, given.context.node_id
             self._grid = HttpGrid(address, False, tls.ca.encode(), token=token)
             self._grid.set_run(run_from_proto(given.run))
