@@ -75,7 +75,9 @@ class FedSegParameterNode:
     resampleCase - Bring a case's images onto the first one's grid.
     modelFolder - A folder of published models.
     model - The file name of one of them, the way to this hospital's own, or "." for a mixture of all.
+    modelIdentity - Which model that is: its study and the hash of its content.
     modality - What the volume is, in the model's words.
+    initFolder, initModel, initIdentity - The same of the published model that a training starts from.
     datasetFolder - The folder of the site's training cases.
     segmentation - The drawing of the case to be added to it.
     resample - Bring its images onto the first one's grid.
@@ -86,7 +88,11 @@ class FedSegParameterNode:
     resampleCase: bool = False
     modelFolder: str = ""
     model: str = ""
+    modelIdentity: str = ""
     modality: str = ""
+    initFolder: str = ""
+    initModel: str = ""
+    initIdentity: str = ""
     datasetFolder: str = ""
     segmentation: vtkMRMLSegmentationNode
     resample: bool = False
@@ -156,6 +162,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self):
         """Called each time the module is opened; models may have come since."""
         self._segmenting.reload()
+        self._training.reload()
         self._data.reload()
         self.initializeParameterNode()
 
@@ -212,6 +219,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._segmenting.refresh()
                 self._federation.refresh()
                 self._data.refresh()
+                self._training.refresh()
                 self._review.refresh()
             finally:
                 self._isShowing = False
@@ -243,6 +251,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._segmenting.reload()
         parameterNode = self.parameterNode or self.logic.getParameterNode()
         wasShowing, self._isShowing = self._isShowing, True  # the two are one change; either alone is none
+        parameterNode.modelIdentity = ""  # whichever it is now
         parameterNode.modelFolder = str(folder)
         parameterNode.model = name
         self._isShowing = wasShowing

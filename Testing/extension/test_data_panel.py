@@ -16,6 +16,7 @@ from FedSegCore.data.case import read_dataset
 from FedSegCore.data.check import examine_dataset
 from FedSegCore.data.io import read_volume
 from FedSegCore.data.segments import read_label_map
+from Testing.extension.test_cards import CARD, folder
 from Testing.slicer_harness.app import App
 
 LIVER = "SCT^10200004^Liver"
@@ -179,11 +180,7 @@ def test_a_check_lists_each_problem_with_its_fix(app: App, panel: Any) -> None:
     panel.ui.checkButton.click()
     app.wait(lambda: panel.ui.problemsTable.visible)
     table = panel.ui.problemsTable
-    assert [table.item(0, place).text() for place in range(3)] == [
-        "imagesTr/a.nii.gz",
-        "Error: Torn.",
-        "Mend.",
-    ]
+    assert [table.item(0, place).text() for place in range(2)] == ["Error: imagesTr/a.nii.gz\nTorn.", "Mend."]
     assert panel.ui.checkMessageLabel.text.startswith("Errors: 1, warnings: 0.")
 
 
@@ -197,6 +194,33 @@ def test_a_training_shows_its_curve_and_its_model_is_selected(app: App, panel: A
     assert panel.ui.modelFolderLineEdit.currentPath == str(
         tmp_path / "mine-training" / "training-001" / "models"
     )
+
+
+def test_a_training_starts_from_a_published_model_that_is_chosen_by_its_card(
+    app: App, panel: Any, tmp_path: Path
+) -> None:
+    add(app, panel)
+    ui = panel.ui
+    assert not ui.initComboBox.visible and not ui.initCardLabel.visible, (
+        "from scratch, unless a folder is named"
+    )
+    (tmp_path / "models").mkdir()
+    ui.initFolderLineEdit.currentPath = str(folder(tmp_path / "models", north=CARD, **{"global": CARD}))
+    assert [ui.initComboBox.itemText(place) for place in range(ui.initComboBox.count)] == ["global", "north"]
+    ui.initComboBox.currentIndex = 1
+    for told in (
+        "Segments: Liver, Kidney",
+        "Takes: CT or MR",
+        "Learnt at: north (20 cases)",
+        "north 0.93 / ?",
+    ):
+        assert told in ui.initCardLabel.text
+    app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")
+    app.click(ui.trainButton)
+    app.wait(lambda: ui.trainButton.text == "Train")
+    words = json.loads((tmp_path / "words").read_text())
+    assert words[words.index("--init") + 1] == str(tmp_path / "models" / "north.safetensors")
+    assert panel.parameterNode.initModel == "north.safetensors", "the new model is for the other panel"
 
 
 def test_a_training_is_cancelled_within_two_seconds_and_can_be_gone_on_with(

@@ -304,9 +304,9 @@ def test_a_case_of_several_images_is_segmented_from_a_volume_for_each(app: App, 
     both = folder(tmp_path, both=CARD | {"inputs": [["T1"], ["FLAIR"]], "owned": ["T1", "FLAIR"]})
     panel = app.open()
     panel.ui.modelFolderLineEdit.currentPath = str(both)
-    assert not panel.ui.volumeSelector.visible and panel.ui.segmentRowsWidget.visible
-    layout = panel.ui.segmentRowsWidget.layout()
-    for row, volume in enumerate(told.values()):
+    assert not panel.ui.volumeSelector.visible
+    layout = panel.ui.inputsCollapsibleButton.layout()
+    for row, volume in enumerate(told.values(), start=3):
         layout.itemAt(row, layout.ItemRole.FieldRole).widget().setCurrentNode(volume)
     app.environment["FAKE_FEDSEG_WORDS"] = str(tmp_path / "words")  # not of what the panel asks when it opens
     panel.ui.segmentButton.click()

@@ -28,18 +28,26 @@ def cardText(card: Card) -> str:
         ),
         _("Study: {study} ({method})").format(study=card.study, method=card.method),
     ]
-    lines += [
-        _("Reported Dice at {site}: {dice}").format(site=site, dice=_dice(of))
+    return "\n".join([*lines, *_diceLines(card)])
+
+
+def _diceLines(card: Card) -> list[str]:
+    """The Dice that was reported, the sites in one line; none where nobody reported one."""
+    if not card.dice:
+        return []
+    told = [
+        "{site} {dice}".format(
+            site=site,
+            dice=" / ".join(
+                "?" if (value := of.get(label)) is None else f"{value:.2f}" for label in card.labels
+            ),
+        )
         for site, of in card.dice.items()
     ]
-    return "\n".join(lines)
-
-
-def _dice(of) -> str:
-    return ", ".join(
-        "{label} {value}".format(label=label, value=_("unknown") if value is None else f"{value:.2f}")
-        for label, value in of.items()
-    )
+    return [
+        _("Dice of {labels} on the test cases of each site:").format(labels=" / ".join(card.labels)),
+        ", ".join(told),
+    ]
 
 
 def verdictText(result: Result) -> str:
@@ -86,8 +94,10 @@ def missingText(
     return ""
 
 
-def datasetText(dataset: SiteDataset | None, problem: Message | None) -> str:
+def datasetText(folder: str, dataset: SiteDataset | None, problem: Message | None) -> str:
     """What a dataset folder holds."""
+    if not folder:
+        return _("Choose the folder of this hospital's training cases; an empty one begins a dataset.")
     if problem is not None:
         return messageText([problem])
     if dataset is None:
@@ -200,10 +210,10 @@ def queueRow(result: Result) -> tuple[str, str, str]:
     return result.name, doubt, statusText(result)
 
 
-def problemRow(problem: Problem) -> tuple[str, str, str]:
-    """A line of the list of a dataset's problems."""
+def problemRow(problem: Problem) -> tuple[str, str]:
+    """A line of the list of a dataset's problems: file and flaw, and the fix."""
     kind = _("Error") if problem.isError else _("Warning")
-    return problem.file, f"{kind}: {problem.message.text}", problem.message.fix
+    return f"{kind}: {problem.file}\n{problem.message.text}", problem.message.fix
 
 
 def resultText(result: Result) -> str:

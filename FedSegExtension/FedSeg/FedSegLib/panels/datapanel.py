@@ -13,14 +13,16 @@ from FedSegLib.job import DONE
 from FedSegLib.matching import match
 from FedSegLib.modality import guessModality
 from FedSegLib.panels.inputrows import InputRows
-from FedSegLib.panels.showing import fillTable, fitHeight, prepareTable, tell
+from FedSegLib.panels.showing import fillTable, prepareTable, tell
 
 INPUT = "datasetInput."
 """Prefix of the parameter node's references to the volumes of the case to be added."""
+INPUT_ROW = 1
+"""Where their selectors stand in the section's form."""
 
 
 class DataPanel:
-    """The sections "Dataset", "Add a case" and "Check".
+    """The sections "Dataset", "Add the loaded case" and "Check".
 
     :param host: has `logic`, `parameterNode`, `startTimer()`, and `showDataset(dataset)`, which is told the dataset
         that can be trained on, or None.
@@ -31,13 +33,13 @@ class DataPanel:
         self._opened = self._dataset = self._folderProblem = None
         self._checking = None
         self._problems = []
-        self._rows = InputRows(ui.inputRowsWidget.layout(), INPUT, self.refresh)
+        self._rows = InputRows(ui.addCollapsibleButton.layout(), INPUT_ROW, INPUT, self.refresh)
         ui.datasetLineEdit.connect("currentPathChanged(QString)", self.onDatasetChanged)
         ui.modalitiesLineEdit.connect("editingFinished()", self.refresh)
         ui.addButton.connect("clicked(bool)", self.onAddButton)
         ui.checkButton.connect("clicked(bool)", self.onCheckButton)
         ui.problemsTable.connect("cellClicked(int,int)", self.onProblemClicked)
-        prepareTable(ui.problemsTable, [_("File"), _("Problem"), _("What to do")])
+        prepareTable(ui.problemsTable, [_("Problem"), _("What to do")], isWrapped=True)
         ui.problemsTable.visible = False
         tell(ui.addMessageLabel, [])
         tell(ui.checkMessageLabel, [])
@@ -67,10 +69,13 @@ class DataPanel:
         known = self._dataset is not None
         if known:
             self._ui.modalitiesLineEdit.text = ", ".join(self._dataset.modalities)
-        self._ui.modalitiesLineEdit.enabled = not known
+        self._ui.modalitiesTitle.visible = self._ui.modalitiesLineEdit.visible = not known
         self._guessVolumes()
-        self._ui.datasetLabel.text = texts.datasetText(self._dataset, self._folderProblem)
-        self._ui.datasetLabel.visible = bool(parameters.datasetFolder)
+        self._ui.datasetLabel.text = texts.datasetText(
+            parameters.datasetFolder, self._dataset, self._folderProblem
+        )
+        self._ui.addCollapsibleButton.visible = bool(parameters.datasetFolder)
+        self._ui.resampleCheckBox.visible = len(self._modalities()) > 1
         segments = scene.segmentsOf(parameters.segmentation) if parameters.segmentation else None
         matching = None if segments is None else match(segments, self._structures(segments))
         self._ui.matchLabel.text = texts.matchingText(matching, segments) if matching else ""
@@ -87,6 +92,7 @@ class DataPanel:
         self._ui.addMissingLabel.text = missing
         self._ui.addMissingLabel.visible = bool(missing)
         hasCases = known and self._dataset.numCases > 0
+        self._ui.checkCollapsibleButton.visible = hasCases
         self._ui.checkButton.enabled = hasCases and self._checking is None
         self._host.showDataset(self._dataset if hasCases else None)
 
@@ -210,8 +216,6 @@ class DataPanel:
             table = self._ui.problemsTable
             table.visible = bool(self._problems)
             fillTable(table, [texts.problemRow(problem) for problem in self._problems])
-            table.resizeRowsToContents()
-            fitHeight(table)
             tell(self._ui.checkMessageLabel, [Message(texts.checkText(self._problems), "")])
         elif job.story.error is not None:
             tell(self._ui.checkMessageLabel, [job.story.error])

@@ -7,12 +7,13 @@ class InputRows:
     """Rows of a form, one a modality; what is selected is kept as node references of the parameter node.
 
     :param layout: the QFormLayout that receives the rows.
+    :param place: the first row of theirs; what stood there follows them.
     :param role: the references' prefix.
     :param onChanged: called after the user selected another volume.
     """
 
-    def __init__(self, layout, role, onChanged):
-        self._layout = layout
+    def __init__(self, layout, place, role, onChanged):
+        self._layout, self._place = layout, place
         self._role = role
         self._onChanged = onChanged
         self._node = None
@@ -22,9 +23,11 @@ class InputRows:
         """Rows for these modalities, with the volumes that the scene remembers for them."""
         self._node = parameterNode
         if list(modalities) != list(self._selectors):
-            while self._layout.rowCount():
-                self._layout.removeRow(0)
-            self._selectors = {name: self._addRow(name) for name in modalities}
+            for _selector in self._selectors:
+                self._layout.removeRow(self._place)
+            self._selectors = {}
+            for name in modalities:
+                self._selectors[name] = self._addRow(name)
         for name, selector in self._selectors.items():
             wasBlocked = selector.blockSignals(True)
             selector.setCurrentNode(
@@ -53,7 +56,7 @@ class InputRows:
         selector.removeEnabled = False
         selector.setMRMLScene(slicer.mrmlScene)
         selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._onSelected(modality, node))
-        self._layout.addRow(f"{modality}:", selector)
+        self._layout.insertRow(self._place + len(self._selectors), f"{modality}:", selector)
         return selector
 
     def _onSelected(self, modality, node):

@@ -7,14 +7,16 @@ from slicer.i18n import tr as _
 from FedSegLib import scene, texts
 from FedSegLib.command import CommandNotFound
 from FedSegLib.events import Message
-from FedSegLib.gallery import Gallery
 from FedSegLib.job import CANCELLED
 from FedSegLib.modality import guessModality
 from FedSegLib.panels.inputrows import InputRows
+from FedSegLib.panels.modelchoice import ModelChoice
 from FedSegLib.panels.showing import fillList, showProgress, tell
 
 INPUT = "segmentInput."
 """Prefix of the parameter node's references to the volumes of a case of several images."""
+INPUT_ROW = 3
+"""Where their selectors stand in the section's form."""
 
 
 class SegmentPanel:
@@ -26,17 +28,20 @@ class SegmentPanel:
 
     def __init__(self, ui, host):
         self._ui, self._host = ui, host
-        self._gallery = Gallery(host.logic.startInfo)
-        self._listedFolder = None
+        self._models = ModelChoice(
+            (ui.modelFolderLineEdit, ui.modelComboBox, ui.modelTitle, ui.cardLabel),
+            ("modelFolder", "model", "modelIdentity"),
+            host,
+            self._tellAnew,
+            isMixable=True,
+        )
         self._shownVolume = ""
         self._modalities = []
         self._waiting = []
         self._model, self._resample = None, False
         self._run = None
         self._told = []
-        self._rows = InputRows(ui.segmentRowsWidget.layout(), INPUT, self._showButton)
-        ui.modelFolderLineEdit.connect("currentPathChanged(QString)", self.onModelFolderChanged)
-        ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
+        self._rows = InputRows(ui.inputsCollapsibleButton.layout(), INPUT_ROW, INPUT, self._showButton)
         ui.modalityComboBox.connect("currentIndexChanged(int)", self.onModalityChosen)
         ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         tell(ui.messageLabel, [])
@@ -48,8 +53,7 @@ class SegmentPanel:
 
     def reload(self):
         """Models may have come since; another command may know more."""
-        self._listedFolder = None
-        self._gallery.forget()
+        self._models.reload()
 
     def refresh(self):
         """Show what the parameters say."""
@@ -57,19 +61,9 @@ class SegmentPanel:
             self._shownVolume = ""
             return
         self._askModalityAnew()
-        self._showModels()
-        self._showCard()
+        self._models.refresh()
+        self._showInputs()
         self._showButton()
-
-    def onModelFolderChanged(self, path):
-        """The user named a folder."""
-        if self._host.parameterNode:
-            self._host.parameterNode.modelFolder = path
-
-    def onModelChosen(self, index):
-        """The user chose a line of the list of models."""
-        if self._host.parameterNode:
-            self._host.parameterNode.model = self._gallery.choices[index].key if index >= 0 else ""
 
     def onModalityChosen(self, index):
         """The user said what the volume is."""
@@ -83,26 +77,21 @@ class SegmentPanel:
             self._run.job.cancel()
             self._showButton()
             return
-        self._told = []
-        tell(self._ui.messageLabel, [])
+        self._tellAnew([])
         self._waiting = self._cases()
-        self._model, self._resample = self._choice().path, self._host.parameterNode.resampleCase
+        self._model, self._resample = self._models.choice().path, self._host.parameterNode.resampleCase
         self._startNext()
 
     def poll(self):
         """Listen to what runs; whether anything still does."""
-        if self._gallery.isAsking:
-            message = self._gallery.poll()
-            if message is not None:
-                tell(self._ui.messageLabel, [message])
-            if not self._gallery.isAsking:
-                self.refresh()
+        if self._models.poll():
+            self.refresh()
         if self._run is not None:
             if self._run.job.poll():
                 self._showProgress()
             else:
                 self._finishRun()
-        return self._run is not None or self._gallery.isAsking
+        return self._run is not None or self._models.isAsking
 
     def abandon(self):
         """End what runs, without a result."""
@@ -110,7 +99,7 @@ class SegmentPanel:
         if self._run is not None:
             self._run.close()
             self._run = None
-        self._gallery.close()
+        self._models.abandon()
 
     def _cases(self):
         """Modality -> volume of each case to be segmented."""
@@ -118,7 +107,7 @@ class SegmentPanel:
         if self._takesSeveral():
             return [self._rows.volumes()]
         volumes = scene.imageVolumes() if parameters.allVolumes else [parameters.volume]
-        model = self._choice().path.name
+        model = self._models.choice().path.name
         todo = [v for v in volumes if not (parameters.allVolumes and scene.hasResult(v, model))]
         if len(todo) < len(volumes):
             skipped = _("{number} volumes have a result of this model already and were left out.")
@@ -183,51 +172,23 @@ class SegmentPanel:
             self._modalities = []
             self._host.parameterNode.modality = ""
 
-    def _choice(self):
-        return self._gallery.choice(self._host.parameterNode.model) if self._host.parameterNode else None
-
     def _takesSeveral(self):
-        card = self._gallery.card(self._choice())
+        card = self._models.card()
         return card is not None and card.takesSeveral
 
-    def _showModels(self):
-        parameters = self._host.parameterNode
-        folder = parameters.modelFolder
-        if folder == self._listedFolder:
-            return
-        self._listedFolder = folder
-        if self._ui.modelFolderLineEdit.currentPath != folder:
-            self._ui.modelFolderLineEdit.currentPath = folder
-        self._gallery.open(folder)
-        keys = [choice.key for choice in self._gallery.choices]
-        chosen = keys.index(parameters.model) if parameters.model in keys else 0
-        fillList(
-            self._ui.modelComboBox, [texts.choiceText(choice) for choice in self._gallery.choices], chosen
-        )
-        parameters.model = keys[chosen] if keys else ""
-
-    def _showCard(self):
-        choice = self._choice()
-        card = self._gallery.card(choice)
-        if choice is not None and card is None:
-            message = self._gallery.ask(choice)
-            if message is not None:
-                tell(self._ui.messageLabel, [message])
-            if self._gallery.isAsking:
-                self._host.startTimer()
-        self._ui.cardLabel.text = texts.cardText(card) if card else ""
-        self._ui.cardLabel.visible = card is not None
+    def _showInputs(self):
+        """The selectors that the chosen model needs."""
+        card = self._models.card()
         several = self._takesSeveral()
-        for widget in (self._ui.segmentRowsWidget, self._ui.resampleCaseCheckBox):
-            widget.visible = several
+        self._ui.resampleCaseCheckBox.visible = several
         for widget in (
             self._ui.volumeTitle,
             self._ui.volumeSelector,
             self._ui.allVolumesCheckBox,
-            self._ui.modalityTitle,
-            self._ui.modalityComboBox,
         ):
             widget.visible = not several
+        asks = card is not None and not several and len(card.modalities) > 1
+        self._ui.modalityTitle.visible = self._ui.modalityComboBox.visible = asks
         self._rows.show(card.modalities if several else [], self._host.parameterNode.parameterNode)
         self._showModalities(card)
 
@@ -259,14 +220,13 @@ class SegmentPanel:
             self._showProgress()
 
     def _missing(self):
-        choice = self._choice()
-        card = self._gallery.card(choice)
+        card = self._models.card()
         parameters = self._host.parameterNode
         several = card is not None and card.takesSeveral
         volumes = self._rows.volumes() if several else {}
         return texts.missingText(
             hasVolume=bool(parameters and (several or parameters.volume or parameters.allVolumes)),
-            hasModel=choice is not None and not self._gallery.isUnreadable(choice),
+            hasModel=self._models.isUsable(),
             card=card,
             lacking=[name for name in card.modalities if name not in volumes] if several else [],
             hasModality=bool(parameters and (several or self._modality())),
@@ -274,6 +234,10 @@ class SegmentPanel:
 
     def _showProgress(self):
         showProgress(self._ui.progressBar, self._run.job.story.progress)
+
+    def _tellAnew(self, messages):
+        self._told = []
+        self._tell(*messages)
 
     def _tell(self, *messages):
         """Add to what this press of the button has led to."""

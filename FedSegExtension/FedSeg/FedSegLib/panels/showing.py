@@ -21,12 +21,17 @@ def showProgress(bar, progress):
     bar.value = round(100 * value)
 
 
-def prepareTable(table, headers):
-    """A table of texts, whose last column takes the room that there is."""
+def prepareTable(table, headers, *, isWrapped=False):
+    """A table of texts, whose last column takes the room that there is.
+
+    :param isWrapped: the columns share the room instead, and long texts take several lines.
+    """
     table.setHorizontalHeaderLabels(headers)
     table.horizontalHeader().setStretchLastSection(True)
     table.horizontalHeader().setDefaultAlignment(qt.Qt.AlignLeft)
     table.verticalHeader().hide()
+    if isWrapped:
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
 
 
 def fitHeight(table, most=240):
@@ -34,6 +39,11 @@ def fitHeight(table, most=240):
     rows = sum(table.rowHeight(row) for row in range(table.rowCount))
     header = table.verticalHeader().defaultSectionSize
     table.setFixedHeight(header + min(max(rows, header), most) + 2 * table.frameWidth)
+
+
+def _wrap(table):
+    table.resizeRowsToContents()
+    fitHeight(table)
 
 
 def fillTable(table, rows):
@@ -44,7 +54,7 @@ def fillTable(table, rows):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(text)
             table.setItem(row, column, item)
-    fitHeight(table)
+    qt.QTimer.singleShot(0, lambda: _wrap(table))  # a table that has just appeared has its width only then
 
 
 def fillList(comboBox, names, chosen):

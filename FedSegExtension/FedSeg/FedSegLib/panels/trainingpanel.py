@@ -7,20 +7,28 @@ from FedSegLib.command import CommandNotFound
 from FedSegLib.events import Message
 from FedSegLib.job import CANCELLED, DONE
 from FedSegLib.panels.curveplot import plot
+from FedSegLib.panels.modelchoice import ModelChoice
 from FedSegLib.panels.showing import showProgress, tell
 from FedSegLib.training import diceCurves, modelsOf, trainingFolder
 
 
 class TrainingPanel:
-    """The section "Train".
+    """The section "Train here".
 
-    :param host: has `logic`, `startTimer()` and `useModels(folder, name)`.
+    :param host: has `logic`, `parameterNode`, `startTimer()` and `useModels(folder, name)`.
     """
 
     def __init__(self, ui, host):
         self._ui, self._host = ui, host
         self._dataset = self._job = self._out = None
         self._shownRounds = 0
+        self._init = ModelChoice(
+            (ui.initFolderLineEdit, ui.initComboBox, ui.initTitle, ui.initCardLabel),
+            ("initFolder", "initModel", "initIdentity"),
+            host,
+            lambda messages: tell(ui.trainMessageLabel, messages),
+            isMixable=False,
+        )
         ui.trainButton.connect("clicked(bool)", self.onTrainButton)
         ui.curveLabel.visible = False
         tell(ui.trainMessageLabel, [])
@@ -31,16 +39,26 @@ class TrainingPanel:
         self._dataset = dataset
         self._show()
 
+    def reload(self):
+        """Models may have come since."""
+        self._init.reload()
+
+    def refresh(self):
+        """Show what the parameters say."""
+        if self._host.parameterNode is not None:
+            self._init.refresh()
+            self._show()
+
     def onTrainButton(self, checked=False):
         """Begin to train, or cancel what has begun."""
         if self._job is not None:
             self._job.cancel()
             return
         tell(self._ui.trainMessageLabel, [])
-        init = self._ui.initLineEdit.currentPath
+        init = self._init.choice()
         try:
             self._out = trainingFolder(self._dataset.folder)
-            self._job = self._host.logic.startTraining(self._dataset.folder, self._out, init or None)
+            self._job = self._host.logic.startTraining(self._dataset.folder, self._out, init and init.path)
         except CommandNotFound as error:
             tell(self._ui.trainMessageLabel, [error.message])
         else:
@@ -51,16 +69,18 @@ class TrainingPanel:
 
     def poll(self):
         """Listen to what runs; whether anything still does."""
-        if self._job is None:
-            return False
-        if self._job.poll():
-            self._show()
-        else:
-            self._conclude()
-        return self._job is not None
+        if self._init.poll():
+            self.refresh()
+        if self._job is not None:
+            if self._job.poll():
+                self._show()
+            else:
+                self._conclude()
+        return self._job is not None or self._init.isAsking
 
     def abandon(self):
         """End what runs; it can be gone on with."""
+        self._init.abandon()
         if self._job is not None:
             self._job.kill()
             self._job = None
@@ -69,10 +89,14 @@ class TrainingPanel:
     def _show(self):
         job = self._job
         self._ui.trainButton.text = _("Train") if job is None else _("Cancel")
-        self._ui.trainButton.enabled = job is not None or self._dataset is not None
+        self._ui.trainCollapsibleButton.visible = job is not None or self._dataset is not None
+        usable = not self._ui.initFolderLineEdit.currentPath or self._init.isUsable()
+        self._ui.trainButton.enabled = job is not None or (self._dataset is not None and usable)
+        self._ui.trainButton.toolTip = "" if usable else _("Choose a folder with a published model, or none.")
         self._ui.trainProgressBar.visible = job is not None
         self._ui.trainLabel.visible = job is not None
-        self._ui.initLineEdit.enabled = job is None
+        for widget in (self._ui.initFolderLineEdit, self._ui.initComboBox):
+            widget.enabled = job is None
         if job is None:
             return
         showProgress(self._ui.trainProgressBar, job.story.progress)
