@@ -9,7 +9,7 @@ import torch
 
 from FedSegCore.errors import UpdateError
 from FedSegCore.federation.method import ClientInfo, Measured, Round
-from FedSegCore.tensors.weights import Weights
+from FedSegCore.tensors.weights import Weights, finite
 
 FARTHEST: Final = 1000.0
 LEAST: Final = 0.01
@@ -32,7 +32,7 @@ def check_weights(expected: Weights, sent: Weights, *, site: str, round_number: 
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             found, right = (f"{t.dtype} {tuple(t.shape)}" for t in (tensor, wanted))
             raise refuse(f'"{name}" is {found}, expected {right}.')
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not finite(tensor):
             raise refuse(f'"{name}" holds NaN or Inf.')
 
 
@@ -49,9 +49,9 @@ def check_move(before: Weights, sent: Weights, *, site: str, round_number: int) 
     squares = moved = 0.0
     for name, tensor in sent.items():
         if tensor.is_floating_point():
-            was = before[name].double()
-            moved += float((tensor.double() - was).square().sum())
-            squares += float(was.abs().clamp(min=LEAST).square().sum())
+            was = before[name]
+            moved += float(torch.linalg.vector_norm(tensor - was)) ** 2
+            squares += float(torch.linalg.vector_norm(was.abs().clamp_(min=LEAST))) ** 2
     if moved > FARTHEST**2 * squares:
         times = math.sqrt(moved / squares)
         raise UpdateError(

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, final
 
-import torch
-
 from FedSegCore.errors import ModelFileError, SiteError, StorageError, plain
 from FedSegCore.federation import calibration, wire
 from FedSegCore.federation.calibration import SharedBank, Survey
@@ -155,7 +153,7 @@ class Client:
     def _refuse_broken(self, message: object, round: Round) -> None:
         """What is broken neither leaves nor is kept: kept moments of NaN would spoil every later round."""
         for name, tensor in wire.split(message)[0].items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            if not algebra.finite(tensor):
                 raise SiteError(
                     f'local training came to NaN or Inf in "{name}".',
                     "Lower the learning rate, or look for broken images at this site.",

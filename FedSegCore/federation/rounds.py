@@ -133,11 +133,15 @@ def conclude(
 def _outbox(
     method: Method, state: Any, round: Round, kind: str, sent: dict[str, int]
 ) -> Callable[[ClientInfo], bytes]:
+    last: tuple[Any, bytes] | None = None
+
     def outbox(client: ClientInfo) -> bytes:
+        nonlocal last
         message = method.broadcast(state, client, round)
-        data = wire.encode(message, kind=kind, round=round.number, total=round.total)
-        sent[client.name] = len(data)
-        return data
+        if last is None or not wire.same(message, last[0]):
+            last = message, wire.encode(message, kind=kind, round=round.number, total=round.total)
+        sent[client.name] = len(last[1])
+        return last[1]
 
     return outbox
 

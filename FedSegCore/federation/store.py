@@ -134,7 +134,7 @@ class ServerStore:
 
 @final
 class Spool(Generic[State]):
-    """Replies on disk, decoded one at a time: the server never holds two sites' models.
+    """Replies on disk, that were decoded and checked before: the server never holds two sites' models.
 
     Args:
         folder: emptied when the spool is made and removed when it is closed.
@@ -146,7 +146,7 @@ class Spool(Generic[State]):
         self.round_number = round_number
         self.names: list[str] = []
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, site: str, data: bytes) -> None:
         """Keep one reply.
@@ -164,7 +164,7 @@ class Spool(Generic[State]):
     def __iter__(self) -> Iterator[tuple[str, State]]:
         for place, site in sorted(enumerate(self.names), key=lambda item: item[1]):
             source = f"update of {site} in round {self.round_number}"
-            yield site, wire.decode(self.kind, (self.folder / str(place)).read_bytes(), source)
+            yield site, wire.decode_mapped(self.kind, self.folder / str(place), source)
 
     def close(self) -> None:
         """Remove the replies."""

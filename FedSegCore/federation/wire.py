@@ -12,6 +12,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from torch import Tensor
@@ -52,6 +53,17 @@ def decode_with_header(
 ) -> tuple[Message, dict[str, Any]]:
     """As `decode`, with the header that `encode` was given."""
     header, tensors = tensorfile.unpack(data, source)
+    return _message(kind, header, tensors, source), header
+
+
+def decode_mapped(kind: type[Message], path: Path, source: str = "message") -> Message:
+    """A `kind` from a file that this process wrote after `decode` took its bytes; see `tensorfile.mapped`."""
+    return _message(kind, *tensorfile.mapped(path), source)
+
+
+def _message(
+    kind: type[Message], header: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
+) -> Message:
     fields = header.get("fields")
     values: dict[str, Any] = dict(fields) if isinstance(fields, Mapping) else {}
     for name, tensor in tensors.items():
@@ -70,7 +82,17 @@ def decode_with_header(
             f"{source} holds a {kind.__name__} whose {wrong} have values of the wrong type.",
             "Use the same FedSeg version and method at both ends.",
         )
-    return kind(**values), header
+    return kind(**values)
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two messages are alike without a look at their numbers: the very same tensors, equal fields.
+
+    Most methods send every site the same; it is then encoded once.
+    """
+    (tensors, fields), (others, told) = split(one), split(other)
+    alike = type(one) is type(other) and fields == told and tensors.keys() == others.keys()
+    return alike and all(tensor is others[name] for name, tensor in tensors.items())
 
 
 def type_of(data: bytes) -> str:

@@ -58,6 +58,16 @@ def unpack(data: bytes, source: str = "message") -> tuple[dict[str, Any], dict[s
     return header, tensors
 
 
+def mapped(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a file that this process wrote and checked: (header, tensors); its hash is not looked at again.
+
+    The tensors lie in the file, not in memory; whoever keeps one longer than the file copies it.
+    """
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = check_header(file.metadata(), str(path))
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+
+
 def save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write a FedSeg file atomically."""
     write_atomic(path, pack(tensors, header))

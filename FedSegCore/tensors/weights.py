@@ -7,7 +7,7 @@ must never be kept as values (IOP-FL's official code keeps them, and the next si
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ Weights: TypeAlias = Mapping[str, Tensor]
 
 Share: TypeAlias = "float | Mapping[str, Tensor | float]"
 """A weight in an average: one number, or one number or broadcastable tensor for each name (0: no owner)."""
+
+_PIECE: Final = 2**15
+"""Numbers that are averaged at once."""
 
 
 def copy(weights: Weights) -> dict[str, Tensor]:
@@ -68,28 +71,47 @@ def weighted_mean(old: Weights, items: Iterable[tuple[Weights, Share]]) -> dict[
         old: the values before; their names, shapes and types are the result's.
         items: pairs of weights and share; weights may lack names, which then do not contribute.
     """
-    sums = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in old.items()}
-    totals = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in old.items()}
     integers = {name: tensor.clone() for name, tensor in old.items() if not tensor.is_floating_point()}
+    averaged = [name for name in old if name not in integers]
+    sums = {name: torch.zeros_like(old[name], dtype=torch.float64) for name in averaged}
+    # A share is one number or a few that broadcast, and so is their sum: no copy of the network.
+    totals = {name: torch.zeros((), dtype=torch.float64) for name in averaged}
     for weights, share in items:
         for name, tensor in weights.items():
-            part = share if isinstance(share, float | int) else share.get(name, 0.0)
             if name in integers:
                 integers[name] = torch.maximum(integers[name], tensor)
                 continue
-            part = torch.as_tensor(part, dtype=torch.float64)
-            # 0 x NaN is NaN: what does not contribute must not be multiplied in.
-            sums[name] += torch.where(part > 0, tensor.double() * part, 0.0)
-            totals[name] += part
+            given = share if isinstance(share, float | int) else share.get(name, 0.0)
+            part = torch.as_tensor(given, dtype=torch.float64)
+            totals[name] = totals[name] + part
+            _add(sums[name], tensor, part)
     mean: dict[str, Tensor] = {}
     for name, tensor in old.items():
         if name in integers:
             mean[name] = integers[name]
             continue
-        total = totals[name]
-        average = sums[name] / torch.where(total > 0, total, 1.0)
+        total, average = totals[name], sums.pop(name)
+        average /= torch.where(total > 0, total, 1.0)
         mean[name] = torch.where(total > 0, average, tensor.double()).to(tensor.dtype)
     return mean
+
+
+def _add(total: Tensor, tensor: Tensor, part: Tensor) -> None:
+    """Add the tensor times its part to the float64 total; nothing where the part is 0, for 0 x NaN is NaN."""
+    if part.ndim > 0:
+        total += torch.where(part > 0, tensor.double() * part, 0.0)
+    elif part > 0:
+        # In pieces that stay in the cache; a whole kernel in float64 would be a third of the network.
+        for to, piece in zip(total.view(-1).split(_PIECE), tensor.reshape(-1).split(_PIECE), strict=True):
+            to += piece.double().mul_(part)
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether every number is one; integers are."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    # The least and the largest are NaN if any is: a twentieth of the time of looking at each.
+    return all(bool(torch.isfinite(edge)) for edge in torch.aminmax(tensor))
 
 
 def mix(first: Weights, second: Weights, momentum: float) -> dict[str, Tensor]:

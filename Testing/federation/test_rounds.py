@@ -340,3 +340,20 @@ def test_seeds_are_the_same_on_every_machine_and_differ_by_purpose() -> None:
     assert len({derive(seed, *word) for word in words for seed in (0, 1)}) == 8
     assert torch.equal(torch.rand(3, generator=generator(3, "x")), torch.rand(3, generator=generator(3, "x")))
     assert 0 <= derive(-1, "x") < 2**63
+
+
+def test_what_all_sites_are_sent_alike_is_encoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    encode = wire.encode
+
+    def counted(message: object, **header: Any) -> bytes:
+        encoded.append(type(message).__name__)
+        return encode(message, **header)
+
+    monkeypatch.setattr(wire, "encode", counted)
+    run = Federation(tmp_path, Averaging(), three_sites(), rounds=2)
+    run.run()
+    assert encoded.count("AveragingBroadcast") == 2
+    assert len(run.wire.down) == 6

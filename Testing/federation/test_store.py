@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from FedSegCore.errors import ModelFileError, StorageError
+from FedSegCore.federation import wire
 from FedSegCore.federation.ledger import append_line, read_lines
 from FedSegCore.federation.store import ClientStore, ServerStore, Spool
 from FedSegCore.tensors.header import read_header
@@ -139,14 +140,20 @@ def test_what_the_bits_depend_on_is_recorded_and_a_change_is_told(tmp_path: Path
 
 
 def test_replies_come_back_sorted_by_site_whatever_order_they_arrived_in(tmp_path: Path) -> None:
-    from FedSegCore.federation import wire
-
     spool = Spool(tmp_path / "spool", State, 1)
     for name, value in (("south", 1), ("north", 2), ("east", 3)):
         spool.add(name, wire.encode(state(value)))
     assert [(name, value_of(one)) for name, one in spool] == [("east", 3), ("north", 2), ("south", 1)]
     spool.close()
     assert not (tmp_path / "spool").exists()
+
+
+def test_what_came_out_of_the_spool_outlives_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", State, 1)
+    spool.add("east", wire.encode(state(3)))
+    (kept,) = [one for _, one in spool]
+    spool.close()
+    assert value_of(kept) == 3
 
 
 def test_what_a_killed_run_left_in_the_spool_is_thrown_away(tmp_path: Path) -> None:

@@ -183,3 +183,13 @@ def test_the_bytes_hold_a_json_header_and_plain_numbers_only() -> None:
     length = int.from_bytes(data[:8], "little")
     assert json.loads(data[8 : 8 + length])["weights/a"]["shape"] == [2]
     assert data[8 + length :] == torch.tensor([1.0, 2.0]).numpy().tobytes()
+
+
+def test_messages_of_the_very_same_tensors_and_equal_fields_are_the_same() -> None:
+    weights = {"a": torch.ones(1)}
+    assert wire.same(Note(weights, 1.0), Note(dict(weights), 1.0))
+    assert not wire.same(Note(weights), Note({"a": torch.ones(1)}))
+    assert not wire.same(Note(weights), Note({"b": weights["a"]}))
+    assert not wire.same(Note(weights), Note({**weights, "b": weights["a"]}))
+    assert not wire.same(Note(weights, 1.0), Note(weights, 2.0))
+    assert not wire.same(Note(weights), Other(weights))

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import functools
 import gc
+import math
+import operator
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from FedSegCore.errors import FedSegError
 from FedSegCore.tensors import weights as algebra
@@ -199,6 +205,72 @@ def test_only_one_sites_model_is_in_memory_at_a_time() -> None:
 
     algebra.weighted_mean(three(0, 0, 0), items())
     assert max(alive) <= 1
+
+
+class Allocations(TorchDispatchMode):
+    """Adds up the bytes of the tensors that are made and alive, and keeps the most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {
+            tensor.untyped_storage().data_ptr() for tensor in tree_leaves(args) if isinstance(tensor, Tensor)
+        }
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in given:
+                size = tensor.untyped_storage().nbytes()
+                self.alive += size
+                self.most = max(self.most, self.alive)
+                weakref.finalize(tensor.untyped_storage(), self._gone, size)
+        return out
+
+    def _gone(self, size: int) -> None:
+        self.alive -= size
+
+
+@pytest.mark.parametrize("sites", [2, 16])
+def test_the_mean_of_any_number_of_sites_takes_two_and_a_half_networks_at_most(sites: int) -> None:
+    model = {f"kernel{place}": torch.ones(4096) for place in range(16)}
+    size = sum(tensor.nbytes for tensor in model.values())
+    by_row = {name: torch.ones(4096, dtype=torch.float64) for name in list(model)[:1]}
+    with Allocations() as seen:
+        mean = algebra.weighted_mean(
+            model, ((model, {**dict.fromkeys(model, 2.0), **by_row}) for _ in range(sites))
+        )
+    assert size < seen.most <= 2.5 * size
+    assert equal(mean, model)
+
+
+@given(values=MODELS, bad=st.sampled_from([math.nan, math.inf, -math.inf]), place=st.integers(0, 2))
+def test_numbers_are_finite_and_one_that_is_none_among_them_is_found(
+    values: list[float], bad: float, place: int
+) -> None:
+    tensor = torch.tensor(values)
+    assert algebra.finite(tensor)
+    tensor[place] = bad
+    assert not algebra.finite(tensor)
+    assert not algebra.finite(tensor.bfloat16())
+
+
+def test_integers_and_no_numbers_at_all_are_finite() -> None:
+    assert algebra.finite(torch.tensor([1, 2]))
+    assert algebra.finite(torch.tensor(True))
+    assert algebra.finite(torch.empty(0))
+
+
+@given(values=st.lists(st.tuples(MODELS, st.floats(0, 100)), min_size=1, max_size=4))
+def test_the_mean_is_the_sum_of_products_by_the_sum_of_shares_in_float64(
+    values: list[tuple[list[float], float]],
+) -> None:
+    items = [(three(*numbers), share) for numbers, share in values]
+    mean = flat(algebra.weighted_mean(three(1, 2, 3), items))
+    for place, got in enumerate(mean):
+        total = functools.reduce(operator.add, (share for _, share in items), 0.0)
+        added = functools.reduce(operator.add, (flat(model)[place] * share for model, share in items), 0.0)
+        assert got == float(torch.tensor(added / total if total else place + 1.0, dtype=torch.float32))
 
 
 def test_the_result_has_the_types_of_the_old_weights() -> None:
