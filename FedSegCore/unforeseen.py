@@ -14,7 +14,8 @@ def unforeseen(error: Exception) -> tuple[str, str]:
     if isinstance(error, ModuleNotFoundError):
         return (
             f"FedSeg lacks the Python package {error.name}.",
-            "Install FedSeg with what it needs: pip install -c constraints.txt -e . in its folder.",
+            "Install what FedSeg needs: in 3D Slicer under Setup, elsewhere by "
+            "pip install -c constraints.txt -e . in its folder.",
         )
     if isinstance(error, MemoryError) or "memory" in str(error).lower():
         return (

@@ -60,6 +60,14 @@ def write_study(folder: Path, sites: dict[str, str], *, methods: list[str], roun
     return path
 
 
+def validate(dataset: Path) -> None:
+    """Take one training case for validation, so that there is a Dice of some rounds."""
+    path = dataset / "dataset.json"
+    facts = json.loads(path.read_text())
+    facts["validation"] = [facts["training"].pop()]
+    path.write_text(json.dumps(facts))
+
+
 @dataclass
 class Process:
     """A Python program at work, such as `fedseg`; its events are read from a file.

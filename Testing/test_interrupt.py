@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,29 +15,9 @@ from typing import Any
 import pytest
 
 from Testing.command import CT_AND_MR, FEW_STEPS, fedseg, write_study
+from Testing.processes import children, gone
 
 ROUNDS = 40
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process started, as Linux tells them."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            parent = int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            if parent == pid:
-                found.append(int(entry.name))
-    return found
-
-
-def gone(pids: list[int], *, within_s: float) -> bool:
-    """Whether all of them end in time."""
-    until = time.monotonic() + within_s
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def main(words):
         print(json.dumps({"event": "result", "summary": INSTALLED}))
     elif words[0] == "info":
         print(Path(words[-1]).read_text())
-    elif words[0] == "check":
+    elif words[0] == "check" and how != "crash":
         print(
             json.dumps(
                 {
@@ -70,6 +70,8 @@ def main(words):
         print(PLAIN, flush=True)
     else:
         segment(words)
+        if how == "cut":
+            Path(words[words.index("--disagreement") + 1]).write_bytes(b"NRRD0004")
     return 0
 
 
@@ -84,7 +86,10 @@ def segment(words):
 
 
 def train(out, how):
-    (out / "models").mkdir(parents=True)
+    if how == "error":
+        print('{"event": "error", "message": "The disk is full.", "fix": "Make room."}')
+        return 2
+    (out / "models").mkdir(parents=True, exist_ok=True)
     (out / "study.json").touch()
     for number in (1, 2):
         print(

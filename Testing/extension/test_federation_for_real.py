@@ -12,7 +12,7 @@ import pytest
 
 from FedSegCore.federation.ledger import verify_ledger
 from Testing.extension.test_federation_panel import opened, rows
-from Testing.hospitals import Hospitals, write_study
+from Testing.hospitals import Hospitals, validate, write_study
 from Testing.slicer_harness.app import App
 
 pytestmark = pytest.mark.slow
@@ -36,14 +36,6 @@ def federation(tmp_path: Path) -> Iterator[Hospitals]:
     made = Hospitals(tmp_path, tmp_path / "study.toml")
     yield made
     made.stop()
-
-
-def validate(dataset: Path) -> None:
-    """Take one training case for validation, so that there is a Dice of some rounds."""
-    path = dataset / "dataset.json"
-    facts = json.loads(path.read_text())
-    facts["validation"] = [facts["training"].pop()]
-    path.write_text(json.dumps(facts))
 
 
 def served(federation: Hospitals) -> None:

@@ -22,9 +22,9 @@ def models(tmp_path: Path) -> Path:
     return folder(tmp_path / "models", north=CARD | {"owned": ["MR"]}, **{"global": CARD})
 
 
-def wait(app: App, panel: Any, arrived: Callable[[], bool] = lambda: False) -> None:
+def wait(app: App, panel: Any, arrived: Callable[[], bool] = lambda: False, seconds: float = 10) -> None:
     """Let events come until something arrived, or nothing runs any more."""
-    app.wait(lambda: arrived() or not panel._timer.isActive())
+    app.wait(lambda: arrived() or not panel._timer.isActive(), seconds)
 
 
 def items(box: Any) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import slicer_core as mrml
 from PySide6 import QtCore
+from vtkmodules.util.misc import calldata_type
+from vtkmodules.vtkCommonCore import VTK_OBJECT
 
 from .core_io import qSlicerCoreIOManager
 from .scripted import qSlicerModuleManager
@@ -35,12 +37,13 @@ COLORS = "0 background 0 0 0 0\n1 tissue 128 174 128 255\n2 bone 241 214 145 255
 
 
 class SubjectHierarchy:
-    """Gives each node that a user sees its item, as Slicer's plugins of the subject hierarchy do."""
+    """Gives each node that a user sees its item and takes it away again, as Slicer's plugins do."""
 
     def __init__(self, scene: Any) -> None:
         mrml.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
         for event in (scene.NodeAddedEvent, scene.EndImportEvent):
             scene.AddObserver(event, self._complete)
+        scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._forget)
 
     def _complete(self, scene: Any, _event: str) -> None:
         if scene.IsImporting():
@@ -50,6 +53,15 @@ class SubjectHierarchy:
             node = scene.GetNthNodeByClass(place, "vtkMRMLDisplayableNode")
             if not node.GetHideFromEditors() and not hierarchy.GetItemByDataNode(node):
                 hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+    @calldata_type(VTK_OBJECT)
+    def _forget(self, scene: Any, _event: str, node: Any) -> None:
+        if scene.IsClosing() or node.IsA("vtkMRMLSubjectHierarchyNode"):
+            return
+        hierarchy = scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
+        item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
+        if item:
+            hierarchy.RemoveItem(item, False, False)
 
 
 class qSlicerApplication(qt.QApplication):

@@ -14,6 +14,7 @@ from typing import Any
 from FedSegLib.batchtable import Table
 from FedSegLib.command import Command, CommandNotFound, slicersCommand, trainWords
 from FedSegLib.events import readEvent
+from FedSegLib.job import lastWords
 from FedSegLib.translation import tr as _
 
 FAILED, USAGE = 1, 2
@@ -119,8 +120,8 @@ def call(
             process.terminate()
             raise
     if not hasEnded:
-        text = _("FedSeg ended without a result (exit code {code}).").format(code=process.returncode)
-        take({"event": "error", "message": text, "fix": _("Free some memory and go on with --resume.")})
+        fix = _("Free some memory and go on with --resume.")
+        take({"event": "error", "message": lastWords(process.returncode), "fix": fix})
     return process.returncode if hasEnded and process.returncode >= 0 else FAILED
 
 

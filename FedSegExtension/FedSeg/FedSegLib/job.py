@@ -137,7 +137,7 @@ class Job:
             self.state = FAILED
         elif self.story.result is None:
             self._fail(
-                _("FedSeg ended without a result (exit code {code}).").format(code=self._process.returncode),
+                lastWords(self._process.returncode),
                 _("Free some memory and try again; the Python console and the application log say more."),
             )
         else:
@@ -153,6 +153,13 @@ class Job:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended already
             os.killpg(self._process.pid, signal.SIGKILL if force else signal.SIGTERM)
+
+
+def lastWords(code: int) -> str:
+    """What is said of a process that ended without a result; a negative exit code is a signal's."""
+    if code < 0:
+        return _("FedSeg was stopped by the system (signal {number}).").format(number=-code)
+    return _("FedSeg ended without a result (exit code {code}).").format(code=code)
 
 
 def _ownGroup() -> dict:

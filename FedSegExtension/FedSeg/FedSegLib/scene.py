@@ -236,6 +236,11 @@ def findNode(nodeId):
     return slicer.mrmlScene.GetNodeByID(nodeId)
 
 
+def remove(node):
+    """Take a node out of the scene."""
+    slicer.mrmlScene.RemoveNode(node)
+
+
 def loadSegmentation(path, volume, attributes):
     """A .seg.nrrd as a segmentation node of this volume, with attributes."""
     name = f"{volume.GetName()} FedSeg"

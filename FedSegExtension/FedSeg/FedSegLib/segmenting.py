@@ -106,6 +106,7 @@ class SegmentationRun:
 
         Raises:
             LookupError: the volume is no longer in the scene.
+            RuntimeError: what the command wrote cannot be read; the scene is as before.
         """
         if self.job.state != DONE:
             raise ValueError(f"only a finished segmentation can be loaded, this one is {self.job.state}")
@@ -117,7 +118,11 @@ class SegmentationRun:
         segmentation = self._scene.loadSegmentation(self._out, volume, self._attributes(mixture))
         disagreement = None
         if mixture is not None:
-            disagreement = self._scene.loadDisagreement(self._disagreement, volume)
+            try:
+                disagreement = self._scene.loadDisagreement(self._disagreement, volume)
+            except RuntimeError:
+                self._scene.remove(segmentation)  # half a result would pass for a whole one
+                raise
             self._scene.refer(segmentation, MAP, disagreement)
         for name, source in volumes.items():
             if source is not None:

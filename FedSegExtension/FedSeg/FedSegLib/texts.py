@@ -71,6 +71,12 @@ def messageText(messages: list[Message]) -> str:
     return "\n\n".join(f"{message.text}\n{message.fix}".strip() for message in messages)
 
 
+def fileMessage(error: OSError) -> Message:
+    """A file that could not be read or written."""
+    told = f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
+    return Message(told, _("Check the disk's space and your rights."))
+
+
 def missingText(
     *, hasVolume: bool, hasModel: bool, card: Card | None, lacking: Sequence[str], hasModality: bool
 ) -> str:

@@ -117,9 +117,7 @@ class DataPanel:
         except DatasetError as error:
             tell(self._ui.addMessageLabel, [error.message])
         except OSError as error:
-            tell(
-                self._ui.addMessageLabel, [Message(str(error), _("Check the disk's space and your rights."))]
-            )
+            tell(self._ui.addMessageLabel, [texts.fileMessage(error)])
         else:
             told = (
                 _("Added as {case}. Cases now: {number}")

@@ -138,7 +138,7 @@ class SegmentPanel:
                 self._tell(error.message)
             except OSError as error:
                 self._waiting = []
-                self._tell(Message(str(error), _("Check the disk's space and your rights.")))
+                self._tell(texts.fileMessage(error))
             except ValueError as error:
                 self._tell(Message(str(error), _("Select another volume.")))
                 self._startNext()

@@ -61,6 +61,8 @@ class TrainingPanel:
             self._job = self._host.logic.startTraining(self._dataset.folder, self._out, init and init.path)
         except CommandNotFound as error:
             tell(self._ui.trainMessageLabel, [error.message])
+        except OSError as error:
+            tell(self._ui.trainMessageLabel, [texts.fileMessage(error)])
         else:
             self._shownRounds = 0
             self._ui.curveLabel.visible = False

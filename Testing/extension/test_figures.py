@@ -1,0 +1,55 @@
+"""The panel is quick: it opens, segments, trains and stops without keeping its user waiting."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+from Testing.extension import figures
+from Testing.slicer_harness.app import App
+
+OPENS_S, SEGMENTS_S, STALLS_S, CANCELS_S = 1.0, 1.5, 0.1, 2.0
+
+
+def test_the_module_opens_within_a_second(app: App) -> None:
+    assert figures.opening(app) < OPENS_S
+
+
+@pytest.mark.slow
+def test_from_click_to_segmentation_it_takes_little_longer_than_the_bare_command(
+    app: App, tmp_path: Path
+) -> None:
+    scan, model = figures.write_scan(tmp_path)
+    panel = figures.Segmenting(app, scan, model)
+    over = [panel.click() - figures.bare(scan, model) for _pair in range(3)]
+    assert statistics.median(over) < SEGMENTS_S
+
+
+@pytest.mark.slow
+def test_the_window_never_stalls_while_a_training_runs(app: App, tmp_path: Path) -> None:
+    training = figures.Training(app, tmp_path, Path(sys.executable))
+    with figures.heartbeat(app) as heart:
+        training.begin()
+        training.end()
+    assert training.panel.ui.trainMessageLabel.text.startswith("Trained: ")
+    assert training.panel.ui.curveLabel.visible, "the curve was drawn meanwhile"
+    assert heart.beats > 500 and heart.longest < STALLS_S
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_cancelled_training_ends_with_all_its_processes_in_two_seconds_and_nothing_is_half_written(
+    app: App, tmp_path: Path
+) -> None:
+    training = figures.Training(app, tmp_path, figures.launcher(tmp_path))
+    training.begin()
+    seconds, processes = training.cancel()
+    assert processes == 2 and seconds < CANCELS_S
+    assert training.panel.ui.trainMessageLabel.text.startswith("Cancelled.")
+    assert not training.broken() and list(training.out.rglob("checkpoint.safetensors"))
+    training.begin()
+    training.end()
+    assert list(training.out.glob("models/local-mine.safetensors")), "it went on where it stopped"
