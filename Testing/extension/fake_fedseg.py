@@ -22,6 +22,8 @@ PLAIN = '{"event": "result", "paths": [], "summary": {"volumes_ml": {}}}'
 
 def main(words):
     how = os.environ.get("FAKE_FEDSEG", "")
+    if how == "mute":
+        time.sleep(60)
     asked = os.environ.get("FAKE_FEDSEG_WORDS")
     if asked and words[0] != "info":  # what a panel asks by itself
         Path(asked).write_text(json.dumps(words))

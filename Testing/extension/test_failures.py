@@ -45,7 +45,7 @@ def check_rests(app: App, panel: Any, temporary: Path, told: str) -> None:
     assert not app.nodes("vtkMRMLStorageNode") and not list(temporary.iterdir())
     assert ui.segmentButton.text == "Segment" and ui.segmentButton.enabled
     assert ui.inputsCollapsibleButton.enabled and not ui.progressBar.visible
-    assert not ui.resultCollapsibleButton.visible
+    assert not ui.reviewCollapsibleButton.visible
 
 
 def test_a_segmentation_that_the_system_kills_is_told_and_can_be_tried_again(
