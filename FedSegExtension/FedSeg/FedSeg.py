@@ -11,6 +11,7 @@ from FedSegLib.command import (
     CommandNotFound,
     checkWords,
     connectionWords,
+    demoWords,
     infoWords,
     joinWords,
     packagesFolder,
@@ -23,7 +24,8 @@ from FedSegLib.job import DONE, Job
 from FedSegLib.panels.datapanel import DataPanel
 from FedSegLib.panels.federationpanel import FederationPanel
 from FedSegLib.panels.reviewpanel import ReviewPanel
-from FedSegLib.panels.segmentpanel import SegmentPanel
+from FedSegLib.panels.samples import registerSamples
+from FedSegLib.panels.segmentpanel import MODELS_SETTING, SegmentPanel
 from FedSegLib.panels.setuppanel import SetupPanel
 from FedSegLib.panels.trainingpanel import TrainingPanel
 from FedSegLib.segmenting import SegmentationRun
@@ -64,6 +66,8 @@ See <a href="https://github.com/fedseg/SlicerFedSeg">the documentation</a>.
         self.parent.acknowledgementText = _("""
 The methods are those of FedGIN, IOP-FL, SegViz and FedMEPD; see the documentation for how to cite them.
 """)
+        icon = Path(__file__).parent / "Resources" / "Icons" / "FedSeg.png"
+        slicer.app.connect("startupCompleted()", lambda: registerSamples(FedSegLogic().startDemo, icon))
 
 
 @parameterNodeWrapper
@@ -77,6 +81,7 @@ class FedSegParameterNode:
     model - The file name of one of them, the way to this hospital's own, or "." for a mixture of all.
     modelIdentity - Which model that is: its study and the hash of its content.
     modality - What the volume is, in the model's words.
+    modalityVolume - Which volume that was told of.
     initFolder, initModel, initIdentity - The same of the published model that a training starts from.
     datasetFolder - The folder of the site's training cases.
     segmentation - The drawing of the case to be added to it.
@@ -90,6 +95,7 @@ class FedSegParameterNode:
     model: str = ""
     modelIdentity: str = ""
     modality: str = ""
+    modalityVolume: vtkMRMLScalarVolumeNode
     initFolder: str = ""
     initModel: str = ""
     initIdentity: str = ""
@@ -187,7 +193,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.onParametersModified()
 
     def initializeParameterNode(self):
-        """Observe the scene's parameters; the first volume is selected if none is."""
+        """Observe the scene's parameters; the first volume and the models used last are selected if none are."""
         # A scene without parameters gets them now, which is a change of the scene.
         self._isInitializing = True
         try:
@@ -198,6 +204,9 @@ class FedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         first = next(iter(scene.imageVolumes()), None)
         if first and not self.parameterNode.volume:
             self.parameterNode.volume = first
+        models = slicer.util.settingsValue(MODELS_SETTING, "")
+        if models and not self.parameterNode.modelFolder and Path(models).is_dir():
+            self.parameterNode.modelFolder = models
 
     def setParameterNode(self, parameterNode):
         """Observe these parameters instead of the ones before; None: none."""
@@ -315,6 +324,10 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
     def startInfo(self, file=None):
         """Begin to ask what a file is, or without one what FedSeg runs on."""
         return self._start(infoWords(file))
+
+    def startDemo(self, folder):
+        """Begin to make three hospitals of generated images in a folder, and to train a model at them."""
+        return self._start(demoWords(folder))
 
     def startCheck(self, dataset):
         """Begin to look for a dataset's problems."""

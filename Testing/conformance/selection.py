@@ -55,6 +55,6 @@ TextElideMode TextFormat TextInteractionFlag ToolButtonStyle TransformationMode 
 
 PLAIN_VTK = _names("""
 vtkAbstractTransform vtkAlgorithm vtkCollection vtkCommand vtkDataArray vtkDataObject vtkDataSet vtkDoubleArray
-vtkImageAlgorithm vtkImageData vtkImageReslice vtkIntArray vtkMatrix4x4 vtkObject vtkObjectBase vtkStringArray
-vtkTransform reference
+vtkIdList vtkImageAlgorithm vtkImageData vtkImageReslice vtkIntArray vtkMatrix4x4 vtkObject vtkObjectBase
+vtkStringArray vtkTransform reference
 """)

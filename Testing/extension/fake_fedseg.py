@@ -48,6 +48,8 @@ def main(words):
         )
         print(json.dumps({"event": "result", "summary": {"errors": 1}}))
         return 1
+    elif words[0] == "demo":
+        return demo(Path(words[words.index("--out") + 1]), how)
     elif words[0] == "train":
         return train(Path(words[words.index("--out") + 1]), how)
     elif how == "crash":
@@ -85,6 +87,22 @@ def segment(words):
         print((HERE / "routed.jsonl").read_text(), end="")
     else:
         print(PLAIN)
+
+
+def demo(out, how):
+    (out / "hospitals" / "north" / "imagesTs").mkdir(parents=True)
+    if how == "wait":
+        time.sleep(60)
+    if how == "error":
+        print('{"event": "error", "message": "The disk is full.", "fix": "Make room."}')
+        return 1
+    header = "NRRD0004\ntype: unsigned char\ndimension: 3\nspace: left-posterior-superior\nsizes: 2 2 2\n"
+    header += "space directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\nencoding: raw\n\n"
+    (out / "hospitals" / "north" / "imagesTs" / "scan.nrrd").write_bytes(header.encode() + bytes(8))
+    (out / "models").mkdir()
+    (out / "models" / "global.safetensors").touch()
+    print(json.dumps({"event": "result", "summary": {}}))
+    return 0
 
 
 def train(out, how):

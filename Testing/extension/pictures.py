@@ -122,6 +122,9 @@ def data(studio: Studio) -> None:
     app.slicer.util.loadSegmentation(
         str(REAL_DATA / "hippocampus" / "labelsTr" / "hippocampus_001.nii.gz"), {}
     )
+    drawing = app.nodes("vtkMRMLSegmentationNode")[0].GetSegmentation()
+    for place, structure in enumerate(("Anterior", "Posterior")):
+        drawing.GetNthSegment(place).SetName(structure)
     studio.open(DATA)
     studio.take("data_empty")
     studio.ui.datasetLineEdit.currentPath = str(folder)
@@ -137,7 +140,7 @@ def data(studio: Studio) -> None:
     app.click(studio.ui.checkButton)
     studio.rest()
     app.click(studio.ui.trainButton)
-    studio.rest(lambda: "Round 8 of" in studio.ui.trainLabel.text)
+    studio.rest(lambda: "Round 6 of" in studio.ui.trainLabel.text)
     studio.take("data_train")
     app.click(studio.ui.trainButton)
     studio.rest()

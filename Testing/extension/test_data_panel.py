@@ -101,6 +101,17 @@ def test_an_oblique_case_is_written_where_it_lies_and_is_clean(app: App, panel: 
     assert not [problem for problem in problems if problem.severity == "error"]
 
 
+def test_adding_a_case_leaves_nothing_in_the_scene(app: App, panel: Any) -> None:
+    add(app, panel)  # what the scene has once, such as the colours of label maps, is there now
+    volume = app.volume("another")
+    panel.parameterNode.segmentation = draw(app, volume, Liver=(1, 2, 3), Tumour=(2, 2, 3))
+    panel._data._rows.select("CT", volume)
+    before = {node.GetID() for node in app.slicer.util.getNodesByClass("vtkMRMLNode")}
+    panel.ui.addButton.click()
+    assert panel.ui.addMessageLabel.text.startswith("Added as case_002")
+    assert {node.GetID() for node in app.slicer.util.getNodesByClass("vtkMRMLNode")} == before
+
+
 def test_no_name_of_a_patient_enters_the_dataset(app: App, panel: Any, tmp_path: Path) -> None:
     add(app, panel)
     files = [path for path in (tmp_path / "mine").rglob("*") if path.is_file()]

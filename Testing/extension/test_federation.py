@@ -162,11 +162,11 @@ def test_a_ledger_with_a_damaged_line_is_not_shown_as_if_it_were_whole(tmp_path:
 
 
 def test_a_site_keeps_its_files_beside_its_dataset_under_a_name_that_every_system_takes(
-    invitation: Invitation,
+    invitation: Invitation, tmp_path: Path
 ) -> None:
-    data = Path("data") / "liver"
+    data = tmp_path / "liver"
     folder = siteFolder(Path("x.fedseg"), invitation, data)
-    assert folder == Path("data") / "liver-federation" / "fedseg-liver-across-hospitals-north"
+    assert folder == tmp_path / "liver-federation" / "fedseg-liver-across-hospitals-north"
     evil = replace(invitation, study="../../etc/" + "x" * 99, site="C:\\n?")
     assert siteFolder(Path("x.fedseg"), evil, data).name == f"fedseg-etc-{'x' * 35}-C-n"
     assert siteFolder(Path("x.fedseg"), evil, data).parent == folder.parent

@@ -127,6 +127,19 @@ def test_nobody_joins_without_a_dataset_and_both_approvals(app: App, invitation:
     assert not ui.joinButton.enabled and ui.joinMissingLabel.text.startswith("Choose the folder")
 
 
+def test_from_an_opened_invitation_to_joined_it_takes_three_clicks(
+    app: App, invitation: Path, data: Path, tmp_path: Path
+) -> None:
+    panel = opened(app, invitation, data)
+    buttons = [panel.ui.ethicsCheckBox, panel.ui.agreementCheckBox, panel.ui.joinButton]
+    assert len(buttons) == 3 and not (tmp_path / KEPT).exists()
+    for button in buttons:
+        app.click(button)
+    settled(app, panel, lambda: (tmp_path / KEPT / "credential").exists())
+    settled(app, panel)
+    assert rows(panel.ui.sentTable)[0] == " join" and not app.asked
+
+
 def test_what_was_confirmed_for_one_invitation_says_nothing_of_another(
     app: App, invitation: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -96,6 +96,17 @@ def test_of_another_volume_the_modality_is_asked_anew(app: App, models: Path) ->
     assert panel.ui.modalityComboBox.currentIndex == 0 and not panel.ui.segmentButton.enabled
 
 
+def test_a_volume_that_changes_while_another_module_is_open_does_not_inherit_the_modality(
+    app: App, models: Path
+) -> None:
+    panel, _volume = ready(app, models, model=0)
+    parameters = panel.parameterNode
+    panel.exit()
+    parameters.volume = app.volume("another")
+    panel.enter()
+    assert panel.ui.modalityComboBox.currentIndex == 0 and not panel.ui.segmentButton.enabled
+
+
 def test_one_model_segments_the_volume_and_the_result_is_unreviewed(
     app: App, models: Path, tmp_path: Path
 ) -> None:
@@ -124,9 +135,10 @@ def test_a_mixture_tells_whom_the_scan_is_like_abstains_plainly_and_overlays_the
     panel, volume = ready(app, models, model=2)
     panel.ui.segmentButton.click()
     wait(app, panel)
-    resembles, verdict = panel.ui.verdictLabel.text.splitlines()
-    assert resembles == "This scan is 57 % like the global model, 43 % like site mr."
-    assert verdict.startswith("ABSTAIN: do not use this segmentation unseen. No structure was found")
+    assert "This scan is 57 % like the global model, 43 % like site mr." in panel.ui.reviewLabel.text
+    assert panel.ui.verdictLabel.text.startswith(
+        "ABSTAIN: do not use this segmentation unseen. No structure was found"
+    )
     assert panel.ui.verdictLabel.font.bold() and not panel.ui.messageLabel.visible, (
         "the verdict is not told twice"
     )
@@ -137,6 +149,46 @@ def test_a_mixture_tells_whom_the_scan_is_like_abstains_plainly_and_overlays_the
     [segmentation] = app.nodes(SEGMENTATION)
     assert segmentation.GetAttribute("FedSeg.mixture") == "57 % like the global model, 43 % like site mr"
     assert segmentation.GetAttribute("FedSeg.verdict").startswith("abstain: ")
+
+
+def test_a_result_is_seen_in_3d_at_once(app: App, models: Path) -> None:
+    panel, _volume = ready(app, models, model=0)
+    panel.ui.segmentButton.click()
+    wait(app, panel)
+    (segmentation,) = app.nodes(SEGMENTATION)
+    surface = segmentation.GetClosedSurfaceInternalRepresentation("Segment_1")
+    assert surface.GetNumberOfPolys() > 0 and panel.ui.show3DButton.checked
+
+
+def test_a_result_whose_surface_would_take_long_waits_for_the_button(
+    app: App, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("FedSegLib.scene.MOST_VOXELS_IN_3D", 1)
+    panel, _volume = ready(app, models, model=0)
+    panel.ui.segmentButton.click()
+    wait(app, panel)
+    (segmentation,) = app.nodes(SEGMENTATION)
+    assert segmentation.GetClosedSurfaceInternalRepresentation("Segment_1") is None
+    assert not panel.ui.show3DButton.checked and panel.ui.show3DButton.enabled
+
+
+def test_from_a_loaded_volume_to_its_segmentation_it_takes_three_clicks(app: App, models: Path) -> None:
+    app.volume()
+    app.settings.setValue("FedSeg/models", str(models))
+    panel = app.open()
+    clicks = 0
+
+    def click(act: Callable[[], None]) -> None:
+        nonlocal clicks
+        clicks += 1
+        act()
+
+    assert panel.ui.modelFolderLineEdit.currentPath == str(models), "the folder of the last time is offered"
+    click(lambda: setattr(panel.ui.modelComboBox, "currentIndex", 0))
+    click(lambda: setattr(panel.ui.modalityComboBox, "currentIndex", 2))
+    click(lambda: app.click(panel.ui.segmentButton))
+    wait(app, panel)
+    assert clicks <= 3 and len(app.nodes(SEGMENTATION)) == 1 and panel.ui.show3DButton.checked
 
 
 def test_results_stand_beside_their_volume_and_forget_the_temporary_files(
@@ -338,6 +390,13 @@ def test_the_command_is_remembered_for_this_computer_not_for_the_scene(app: App)
     assert app.settings.value("FedSeg/command") == "/opt/fedseg"
     node = app.scene.GetSingletonNode("FedSeg", "vtkMRMLScriptedModuleNode")
     assert "/opt/fedseg" not in [node.GetParameter(name) for name in node.GetParameterNames()]
+
+
+def test_a_command_that_is_chosen_while_another_one_is_looked_at_is_looked_at_itself(app: App) -> None:
+    panel = app.open()
+    panel.ui.commandLineEdit.currentPath = "/nowhere/fedseg"
+    wait(app, panel)
+    assert panel.ui.installationLabel.text.startswith("There is no program /nowhere/fedseg.")
 
 
 def test_scripts_segment_with_one_blocking_call(app: App, models: Path, temporary: Path) -> None:

@@ -53,8 +53,16 @@ def test_a_click_shows_the_result_over_its_image_and_hides_the_others(app: App, 
     shown = {node.GetName(): node.GetDisplayNode().GetVisibility() for node in app.nodes(SEGMENTATION)}
     assert shown == {"Patient Smith FedSeg": 1, "another FedSeg": 0}
     assert app.layers["foreground"].GetName() == "Patient Smith FedSeg disagreement"
-    assert reviewed.ui.verdictLabel.text.startswith("This scan is 57 % like the global model")
+    assert "This scan is 57 % like the global model" in reviewed.ui.reviewLabel.text
+    assert reviewed.ui.verdictLabel.text.startswith("ABSTAIN")
     assert reviewed.ui.show3DButton.segmentationNode().GetName() == "Patient Smith FedSeg"
+
+
+def test_two_results_of_a_volume_have_two_names(app: App, reviewed: Any) -> None:
+    reviewed.ui.modelComboBox.currentIndex = 1
+    reviewed.ui.segmentButton.click()
+    wait(app, reviewed)
+    assert sorted(column(reviewed, 0)) == ["Patient Smith FedSeg", "another FedSeg", "another FedSeg_1"]
 
 
 def test_nobody_decides_without_a_name(reviewed: Any) -> None:
@@ -90,6 +98,25 @@ def test_a_drawing_that_changes_after_its_approval_is_unreviewed_again(app: App,
     reviewed.ui.approveButton.click()
     node.GetSegmentation().InvokeEvent(node.GetSegmentation().SourceRepresentationModified)
     assert node.GetAttribute("FedSeg.status") == "unreviewed" and "unreviewed" in column(reviewed, 2)
+
+
+def test_a_drawing_that_changed_while_the_module_was_never_entered_is_unreviewed(
+    app: App, reviewed: Any, tmp_path: Path
+) -> None:
+    reviewed.ui.reviewerLineEdit.text = "Dr. A"
+    reviewed.ui.approveButton.click()
+    reviewed.ui.approveButton.click()
+    app.save(tmp_path / "scene.mrb")
+    app._unload()
+    app.reopen(tmp_path / "scene.mrb")
+    changed = next(node for node in app.nodes(SEGMENTATION) if node.GetName() == "another FedSeg")
+    drawn = changed.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    drawn.SetScalarComponentFromDouble(2, 2, 2, 0, 1)
+    panel = app.open()
+    assert dict(zip(column(panel, 0), column(panel, 2), strict=True)) == {
+        "Patient Smith FedSeg": "approved, Dr. A",
+        "another FedSeg": "unreviewed",
+    }
 
 
 def test_edit_gives_the_result_and_its_image_to_the_editor_and_leaving_takes_them_back(

@@ -92,6 +92,7 @@ class qSlicerApplication(qt.QApplication):
         self._exitCode: int | None = None
 
     slicerHome = property(lambda self: str(self._folder / "home"))
+    cachePath = property(lambda self: str(self._folder / "cache"))
     temporaryPath = property(lambda self: str(self._folder / "temporary"))
     slicerUserSettingsFilePath = property(lambda self: qt.QSettings().fileName())
     slicerRevisionUserSettingsFilePath = property(lambda self: qt.QSettings().fileName())

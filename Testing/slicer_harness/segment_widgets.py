@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import slicer_core as mrml
 from PySide6 import QtCore
 
 from .mrml_widgets import kept, qMRMLWidget
@@ -21,6 +22,7 @@ class qMRMLSegmentationShow3DButton(ctk.ctkMenuButton):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._node = None
+        self._tags: list[int] = []
         self.text = "Show 3D"
         self.checkable = True
         self.setSegmentationNode(None)
@@ -30,11 +32,26 @@ class qMRMLSegmentationShow3DButton(ctk.ctkMenuButton):
         return self._node
 
     def setSegmentationNode(self, node: Any) -> None:
-        self._node = node
-        self.enabled = node is not None
+        segmentation = self._node.GetSegmentation() if self._node else None
+        for tag in self._tags:
+            segmentation.RemoveObserver(tag)
+        self._node, self._tags = node, []
+        if node is not None:
+            events = (mrml.vtkSegmentation.ContainedRepresentationNamesModified,)
+            self._tags = [node.GetSegmentation().AddObserver(event, self._update) for event in events]
+        self._update()
 
     def setLocked(self, locked: bool) -> None:
         self.locked = locked
+
+    def _update(self, *_event: Any) -> None:
+        """Pressed while the segmentation has a surface."""
+        segmentation = self._node.GetSegmentation() if self._node else None
+        self.enabled = segmentation is not None and segmentation.GetNumberOfSegments() > 0
+        surface = mrml.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        wasBlocked = self.blockSignals(True)
+        self.checked = segmentation is not None and segmentation.ContainsRepresentation(surface)
+        self.blockSignals(wasBlocked)
 
     def _show(self, isShown: bool) -> None:
         if self._node is not None and isShown:

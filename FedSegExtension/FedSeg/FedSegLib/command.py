@@ -156,6 +156,11 @@ def infoWords(file: Path | None = None) -> list[str]:
     return ["info", "--json"] if file is None else ["info", "--json", str(file)]
 
 
+def demoWords(folder: Path) -> list[str]:
+    """`fedseg demo` in a folder."""
+    return ["demo", "--json", "--out", str(folder)]
+
+
 def checkWords(dataset: Path) -> list[str]:
     """`fedseg check` of a dataset folder."""
     return ["check", "--json", str(dataset)]

@@ -80,6 +80,18 @@ class SiteDataset:
         """Its annotated cases."""
         return len(self._facts["training"]) + len(self._facts.get("validation", []))
 
+    @property
+    def names(self) -> list[str]:
+        """What must not be told of it: its folder, and its cases' names."""
+        listed = (
+            entry
+            for key in ("training", "validation", "test")
+            for told in self._facts.get(key) or ()
+            for entry in (told.values() if isinstance(told, dict) else [told])
+        )
+        files = (file for entry in listed for file in (entry if isinstance(entry, list) else [entry]))
+        return [str(self.folder), *(Path(str(file)).name.split(".")[0] for file in files)]
+
     def nextCase(self) -> CaseFiles:
         """Where the next case goes. Its name is a number: names of patients and nodes stay in the scene."""
         number = 1

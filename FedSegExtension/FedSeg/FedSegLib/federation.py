@@ -11,6 +11,7 @@ from typing import Any
 
 from FedSegLib.cards import modelName, ownModel
 from FedSegLib.events import Model, Progress, Round, Story
+from FedSegLib.places import placeFor
 
 LEFT, PAUSED = "left", "paused"
 """States of a site that the panel acts upon."""
@@ -161,14 +162,14 @@ def readMembership(text: str) -> Membership | None:
 
 
 def siteFolder(file: Path, invitation: Invitation, data: Path) -> Path:
-    """Where a site keeps its files of a study: beside its dataset, or where the invitation's copy already lies."""
+    """Where a site keeps its files of a study: see `placeFor`; or where the invitation's copy already lies."""
     if file.name == _INVITATION_COPY and (file.parent / _SITE_FILE).is_file():
         return file.parent
     names = (
         re.sub(r"[^\w-]+", "-", name)[:_LONGEST_NAME].strip("-_")
         for name in (invitation.study, invitation.site)
     )
-    return data.parent / f"{data.name}-federation" / "-".join(filter(None, ("fedseg", *names)))
+    return placeFor(data, "federation") / "-".join(filter(None, ("fedseg", *names)))
 
 
 def presentRounds(rounds: Sequence[Round]) -> list[Round]:

@@ -11,6 +11,7 @@ from FedSegLib.dataset import SiteDataset
 from FedSegLib.events import Message, Model, Story
 from FedSegLib.federation import LEFT, PAUSED, Invitation, Membership, presentRounds
 from FedSegLib.ledger import Sent
+from FedSegLib.places import placeMessages
 from FedSegLib.texts import roundLines, timeLeftText
 from FedSegLib.translation import tr as _
 
@@ -181,7 +182,7 @@ def notices(part: Participation) -> list[Message]:
     """What the user has to know besides."""
     if not part.isRunning:
         return part.told
-    coming = []
+    coming = placeMessages(part.member.data, part.member.folder)
     if part.isLeaving:
         coming.append(Message(_("This hospital leaves after the present round."), ""))
     elif part.isToPause and part.state != PAUSED:

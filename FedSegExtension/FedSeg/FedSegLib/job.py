@@ -38,6 +38,7 @@ class Job:
         self, command: Command, words: list[str], *, folder: Path, environment: Mapping[str, str]
     ) -> None:
         self.story = Story()
+        self.verb = words[0]
         self._log = b""
         self.state = RUNNING
         self._cancelled = False
@@ -72,6 +73,11 @@ class Job:
     def log(self) -> str:
         """The end of what it wrote to stderr."""
         return self._log.decode("utf-8", errors="replace")
+
+    @property
+    def exitCode(self) -> int | None:
+        """The process's; None while it runs, and where it never did."""
+        return None if self._process is None else self._process.poll()
 
     def poll(self) -> bool:
         """Take in what has come since; whether the job still runs."""

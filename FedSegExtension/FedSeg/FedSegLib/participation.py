@@ -104,7 +104,7 @@ class Participation:
 
     def pauseOrResume(self) -> None:
         """Rest, or take part again, from the next round on."""
-        pauses, self.told = not self.isToPause, []
+        pauses, self.told, self.failed = not self.isToPause, [], None
 
         def answered(story: Story) -> None:
             self.isToPause = pauses
@@ -133,7 +133,7 @@ class Participation:
             if job.state == DONE:
                 self._onAnswer(job.story)
             elif self._isNeeded:
-                self.told = [job.story.error]
+                self.told, self.failed = [job.story.error], job
         if self._joining is not None and not self._joining.poll():
             self._conclude()
         self._pace.take(self.story.rounds, time.monotonic())
@@ -164,6 +164,7 @@ class Participation:
         self._sentBefore: list[Sent] = []
         self._modelsBefore: list[Model] = []
         self.told: list[Message] = []
+        self.failed: Job | None = None  # whose error is among what is told
 
     def _readBefore(self) -> None:
         """What was sent and has come on earlier days."""
@@ -177,7 +178,7 @@ class Participation:
             self.told = [Message(unreadable.format(file=self.member.ledger), fix)]
 
     def _start(self, file: Path, *, accepts: bool) -> None:
-        member, self.told, self.story = self.member, [], Story()
+        member, self.told, self.story, self.failed = self.member, [], Story(), None
         self._readBefore()  # of the time before the process, whose own lines come as events
         self._isGoingOn, self.mustAgree, self.isToPause, self.isLeaving = not accepts, False, False, False
         self._lastState, self._pace = "", Pace()
@@ -211,6 +212,7 @@ class Participation:
         if job.state == DONE or self.isLeaving:
             self._finish(LEFT if self.isLeaving else self.state)
             return
+        failed = None
         if job.state == CANCELLED:
             stopped = _("Stopped on this computer. The study goes on without this hospital.")
             told = [Message(stopped, _("Go on when you want to take part again."))]
@@ -218,12 +220,14 @@ class Participation:
             flaws = [problem for problem in job.story.problems if problem.isError][:_TOLD_FLAWS]
             told = [Message(f"{flaw.file}: {flaw.message.text}", flaw.message.fix) for flaw in flaws]
             told.insert(0, job.story.error)
+            failed = job
             self.mustAgree = self._isGoingOn  # what was agreed to on another day may no longer hold
         if not self.member.hasBegun:
             self.forget()
-        self.told = told
+        self.told, self.failed = told, failed
 
     def _finish(self, state: str) -> None:
         self._remember("")
         self.isOver, self.isLeaving, self.hasLeft = True, False, state == LEFT
+        self.failed = None
         self.told = [endText(hasLeft=self.hasLeft, hasModels=bool(self.models)), *self.story.warnings]

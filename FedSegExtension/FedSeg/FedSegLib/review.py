@@ -12,6 +12,8 @@ DISAGREEMENT, REVIEWER, REVIEWED_AT, COMMENT = (
     "FedSeg.reviewedAt",
     "FedSeg.comment",
 )
+DRAWING = "FedSeg.drawing"
+"""Attribute of a decided result: what was drawn as it was decided, see `scene.drawingFacts`."""
 MAP = "FedSeg.disagreementMap"
 """Node reference of a result to the volume of where the models disagreed."""
 MODALITIES = "FedSeg.modalities"
@@ -53,6 +55,7 @@ class Result:
     reviewer: str
     reviewedAt: str
     comment: str
+    drawing: str
 
     @property
     def abstains(self) -> bool:
@@ -73,9 +76,8 @@ def readResult(nodeId: str, name: str, attribute: Callable[[str], str | None]) -
     """
     if not attribute(STATUS):
         return None
-    told = {
-        key: attribute(key) or "" for key in (STATUS, MODEL, MIXTURE, VERDICT, REVIEWER, REVIEWED_AT, COMMENT)
-    }
+    keys = (STATUS, MODEL, MIXTURE, VERDICT, REVIEWER, REVIEWED_AT, COMMENT, DRAWING)
+    told = {key: attribute(key) or "" for key in keys}
     status = told[STATUS] if told[STATUS] in (APPROVED, FLAGGED, REJECTED) else UNREVIEWED
     return Result(
         nodeId=nodeId,
@@ -89,6 +91,7 @@ def readResult(nodeId: str, name: str, attribute: Callable[[str], str | None]) -
         reviewer=told[REVIEWER],
         reviewedAt=told[REVIEWED_AT],
         comment=told[COMMENT],
+        drawing=told[DRAWING],
     )
 
 

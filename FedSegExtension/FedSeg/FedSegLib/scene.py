@@ -1,6 +1,7 @@
 """Volumes and segmentations of the MRML scene, to files and back."""
 
 import contextlib
+import zlib
 
 import slicer
 import vtk
@@ -15,6 +16,12 @@ CASE = "FedSeg.case"
 
 MADE = "FedSeg.made"
 """Attribute of the volumes that FedSeg made."""
+
+MOST_VOXELS_IN_3D = 6_000_000
+"""Of a segmentation whose surface is made unasked: about 0.08 s a million, for which the application stands still."""
+
+_MADE_ALONG = ("vtkMRMLColorTableNode", "vtkMRMLDisplayNode", "vtkMRMLStorageNode")
+"""What comes into the scene with a label map that is exported."""
 
 DISAGREEMENT_SHOWN = 0.05
 """Bits below which the overlay is transparent."""
@@ -43,6 +50,15 @@ def isTransformed(node):
     return node.GetTransformNodeID() is not None
 
 
+def allNames():
+    """Of everything that the scene shows, patients and studies included."""
+    hierarchy = _hierarchy()
+    items = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+    named = [hierarchy.GetItemName(items.GetId(place)) for place in range(items.GetNumberOfIds())]
+    return [*named, *(node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLStorableNode"))]
+
+
 def textsOf(volume):
     """What speaks for a volume's modality: its name, and that of its DICOM series and its modality."""
     hierarchy = _hierarchy()
@@ -62,6 +78,22 @@ def segmentsOf(segmentation):
         segment.GetTag(TAG, entry)
         found.append(Segment(segmentId, segment.GetName(), structureCode(str(entry))))
     return found
+
+
+def drawingFacts(segmentation, volume):
+    """What is drawn on a volume's grid, as a text that another drawing has not; "" where the volume is gone."""
+    if volume is None:
+        return ""
+    import numpy  # Slicer brings it, but no file of FedSeg needs it to be loaded
+
+    facts = []
+    for segmentId in segmentation.GetSegmentation().GetSegmentIDs():
+        drawn = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segmentId, volume)
+        content = b"" if drawn is None else numpy.packbits(drawn > 0).tobytes()
+        facts.append(
+            f"{segmentation.GetSegmentation().GetSegment(segmentId).GetName()} {zlib.crc32(content):08x}"
+        )
+    return "|".join(facts)
 
 
 def drawnOn(segmentation):
@@ -124,7 +156,8 @@ def resampled(volume, like):
 
 @contextlib.contextmanager
 def temporaryNode(kind):
-    """A node that nobody sees, gone after the `with`."""
+    """A node that nobody sees, gone after the `with`, and with it what the logics made to show and store it."""
+    before = {other.GetID() for kindMade in _MADE_ALONG for other in slicer.util.getNodesByClass(kindMade)}
     node = _newNode(kind)
     node.SetHideFromEditors(True)
     slicer.mrmlScene.AddNode(node)
@@ -132,6 +165,10 @@ def temporaryNode(kind):
         yield node
     finally:
         slicer.mrmlScene.RemoveNode(node)
+        for kindMade in _MADE_ALONG:
+            for other in slicer.util.getNodesByClass(kindMade):
+                if other.GetID() not in before:
+                    slicer.mrmlScene.RemoveNode(other)
 
 
 def caseOf(volume, folder):
@@ -198,6 +235,14 @@ def showCase(segmentation, volume, disagreement):
     )
 
 
+def showIn3D(segmentation):
+    """Make a result's surface, which the 3D views show, unless that would take long."""
+    segments = segmentation.GetSegmentation()
+    layers = (segments.GetLayerDataObject(layer) for layer in range(segments.GetNumberOfLayers()))
+    if sum(layer.GetNumberOfPoints() for layer in layers) <= MOST_VOXELS_IN_3D:
+        segmentation.CreateClosedSurfaceRepresentation()
+
+
 def segmentEditorNode():
     """The one that all of Slicer shares."""
     node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
@@ -243,7 +288,7 @@ def remove(node):
 
 def loadSegmentation(path, volume, attributes):
     """A .seg.nrrd as a segmentation node of this volume, with attributes."""
-    name = f"{volume.GetName()} FedSeg"
+    name = slicer.mrmlScene.GenerateUniqueName(f"{volume.GetName()} FedSeg")
     segmentation = slicer.util.loadSegmentation(str(path), {"name": name})
     _forgetFile(segmentation)
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)

@@ -51,8 +51,7 @@ def _diceLines(card: Card) -> list[str]:
 
 
 def verdictText(result: Result) -> str:
-    """Which hospitals a scan resembles, and whether its segmentation is to be kept back; empty where one model made
-    it."""
+    """Whether a mixture's segmentation is to be kept back; empty where one model made it."""
     if not result.mixture:
         return ""
     word, _separator, reason = result.verdict.partition(": ")
@@ -60,10 +59,7 @@ def verdictText(result: Result) -> str:
         verdictWord(True): _("ABSTAIN: do not use this segmentation unseen. {reason}"),
         verdictWord(False): _("The models agree; review it all the same. {reason}"),
     }.get(word, _("Whether to trust it is unknown. {reason}"))
-    return "{resembles}\n{verdict}".format(
-        resembles=_("This scan is {sentence}.").format(sentence=result.mixture),
-        verdict=verdict.format(reason=reason),
-    )
+    return verdict.format(reason=reason)
 
 
 def messageText(messages: list[Message]) -> str:
@@ -223,9 +219,11 @@ def problemRow(problem: Problem) -> tuple[str, str]:
 
 
 def resultText(result: Result) -> str:
-    """A result, line by line; what a mixture says of it is told beside it."""
+    """A result, line by line; a mixture's verdict stands beside it."""
     model = _("Mixture of all models, fitted to this volume") if result.mixture else result.model
     lines = [result.name, _("Model: {model}").format(model=model)]
+    if result.mixture:
+        lines.append(_("This scan is {sentence}.").format(sentence=result.mixture))
     decidedAt = f" ({result.reviewedAt})" if result.reviewedAt else ""
     lines.append(_("Status: {status}").format(status=statusText(result) + decidedAt))
     if not result.isDone:

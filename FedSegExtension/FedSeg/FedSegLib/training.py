@@ -8,17 +8,18 @@ from pathlib import Path
 
 from FedSegLib.dataset import JSON_NAME
 from FedSegLib.events import Round
+from FedSegLib.places import placeFor
 
 _BEGUN = "study.json"
 """The file that `fedseg train` writes first."""
 
 
 def trainingFolder(dataset: Path) -> Path:
-    """Where the next training on a dataset goes: beside it, on top of the last one if that was interrupted.
+    """Where the next training on a dataset goes: see `placeFor`; on top of the last one if that was interrupted.
 
     A training that was interrupted before cases were added begins anew, in the next folder.
     """
-    folder = dataset.parent / f"{dataset.name}-training"
+    folder = placeFor(dataset, "training")
     begun = sorted(path.parent for path in folder.glob(f"training-[0-9][0-9][0-9]/{_BEGUN}"))
     if begun and not modelsOf(begun[-1]) and _isCurrent(begun[-1], dataset):
         return begun[-1]

@@ -1,5 +1,6 @@
 """My data: a dataset folder that grows from the scene, and its check."""
 
+import traceback
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -13,7 +14,8 @@ from FedSegLib.job import DONE
 from FedSegLib.matching import match
 from FedSegLib.modality import guessModality
 from FedSegLib.panels.inputrows import InputRows
-from FedSegLib.panels.showing import fillTable, prepareTable, tell
+from FedSegLib.panels.notice import Notice
+from FedSegLib.panels.showing import fillTable, prepareTable
 
 INPUT = "datasetInput."
 """Prefix of the parameter node's references to the volumes of the case to be added."""
@@ -41,8 +43,8 @@ class DataPanel:
         ui.problemsTable.connect("cellClicked(int,int)", self.onProblemClicked)
         prepareTable(ui.problemsTable, [_("Problem"), _("What to do")], isWrapped=True)
         ui.problemsTable.visible = False
-        tell(ui.addMessageLabel, [])
-        tell(ui.checkMessageLabel, [])
+        self._addNotice = Notice(ui.addMessageLabel, ui.addMessageCopyButton, self._names)
+        self._checkNotice = Notice(ui.checkMessageLabel, ui.checkMessageCopyButton, self._names)
 
     def onDatasetChanged(self, path):
         """The user named a folder."""
@@ -50,7 +52,7 @@ class DataPanel:
         if parameters is not None:
             parameters.datasetFolder = path
             self._ui.problemsTable.visible = False
-            tell(self._ui.checkMessageLabel, [])
+            self._checkNotice.tell([])
             self.refresh()
 
     def reload(self):
@@ -115,9 +117,9 @@ class DataPanel:
                 resample=parameters.resample,
             )
         except DatasetError as error:
-            tell(self._ui.addMessageLabel, [error.message])
+            self._addNotice.fail(error.message)
         except OSError as error:
-            tell(self._ui.addMessageLabel, [texts.fileMessage(error)])
+            self._addNotice.fail(texts.fileMessage(error), trace=traceback.format_exc())
         else:
             told = (
                 _("Added as {case}. Cases now: {number}")
@@ -125,7 +127,7 @@ class DataPanel:
                 else _("Replaced {case}.")
             )
             told = told.format(case=case.name, number=dataset.numCases)
-            tell(self._ui.addMessageLabel, [Message(told, "")])
+            self._addNotice.tell([Message(told, "")])
         self.reload()
         self.refresh()
 
@@ -144,11 +146,11 @@ class DataPanel:
 
     def onCheckButton(self, checked=False):
         """Ask the command what is wrong with the dataset."""
-        tell(self._ui.checkMessageLabel, [])
+        self._checkNotice.tell([])
         try:
             self._checking = self._host.logic.startCheck(self._dataset.folder)
         except CommandNotFound as error:
-            tell(self._ui.checkMessageLabel, [error.message])
+            self._checkNotice.fail(error.message)
         else:
             self._host.startTimer()
         self.refresh()
@@ -160,7 +162,8 @@ class DataPanel:
             scene.showFile(path)
         except (OSError, RuntimeError):
             unreadable = _("{file} cannot be opened here.").format(file=path.name)
-            tell(self._ui.checkMessageLabel, [Message(unreadable, self._problems[row].message.fix)])
+            error = Message(unreadable, self._problems[row].message.fix)
+            self._checkNotice.fail(error, trace=traceback.format_exc())
 
     def poll(self):
         """Listen to what runs; whether anything still does."""
@@ -203,6 +206,10 @@ class DataPanel:
                 parameterNode.SetNodeReferenceID(INPUT + name, volume.GetID())
         self._rows.show(modalities, parameterNode)
 
+    def _names(self):
+        """What an error's details must not tell."""
+        return self._dataset.names if self._dataset else [self._opened or ""]
+
     def _structures(self, segments):
         """Those of the dataset; of one that is only to be begun those that were drawn."""
         return self._dataset.structures if self._dataset else {s.name: s.code for s in segments}
@@ -214,7 +221,7 @@ class DataPanel:
             table = self._ui.problemsTable
             table.visible = bool(self._problems)
             fillTable(table, [texts.problemRow(problem) for problem in self._problems])
-            tell(self._ui.checkMessageLabel, [Message(texts.checkText(self._problems), "")])
+            self._checkNotice.tell([Message(texts.checkText(self._problems), "")])
         elif job.story.error is not None:
-            tell(self._ui.checkMessageLabel, [job.story.error])
+            self._checkNotice.fail(job.story.error, job=job)
         self.refresh()

@@ -9,8 +9,9 @@ from FedSegLib.cards import placeOf
 from FedSegLib.federation import PAUSED, Membership, chosenModel, presentRounds, progressOf, siteFolder
 from FedSegLib.panels.curveplot import plot
 from FedSegLib.panels.invitationpanel import InvitationPanel
+from FedSegLib.panels.notice import Notice
 from FedSegLib.panels.sentpanel import SentPanel
-from FedSegLib.panels.showing import showProgress, tell
+from FedSegLib.panels.showing import showProgress
 from FedSegLib.participation import Participation
 from FedSegLib.training import diceCurves
 
@@ -32,6 +33,7 @@ class FederationPanel:
         self._part = Participation(host.logic, remember)
         self._exchanged = SentPanel(ui, host)
         self._invitation = InvitationPanel(ui, host, self.onInvitationChanged)
+        self._notice = Notice(ui.studyMessageLabel, ui.studyMessageCopyButton, self._names)
         ui.studyCurveLabel.visible = False
         ui.siteDataLineEdit.connect("currentPathChanged(QString)", self.onDataChanged)
         for box in (ui.ethicsCheckBox, ui.agreementCheckBox, ui.publishCheckBox):
@@ -175,8 +177,16 @@ class FederationPanel:
         ui.pauseButton.text = _("Resume") if part.isToPause else _("Pause")
         for button in (ui.goOnButton, ui.pauseButton, ui.leaveButton):
             button.enabled = not part.isAsking and not part.isLeaving
-        tell(ui.studyMessageLabel, texts.notices(part))
+        if part.failed is not None:
+            self._notice.fail(part.failed.story.error, among=texts.notices(part), job=part.failed)
+        else:
+            self._notice.tell(texts.notices(part))
         self._showCurve()
+
+    def _names(self):
+        """What an error's details must not tell."""
+        member = self._part.member
+        return [*(self._dataset.names if self._dataset else []), *([str(member.folder)] if member else [])]
 
     def _showCurve(self):
         rounds = self._part.story.rounds

@@ -9,7 +9,7 @@ from FedSegLib.command import CommandNotFound
 from FedSegLib.events import Message
 from FedSegLib.federation import readInvitation
 from FedSegLib.job import DONE
-from FedSegLib.panels.showing import tell
+from FedSegLib.panels.notice import Notice
 
 
 class InvitationPanel:
@@ -26,8 +26,8 @@ class InvitationPanel:
         self._reading = self._testing = None
         ui.invitationLineEdit.connect("currentPathChanged(QString)", self.onFileChanged)
         ui.connectionButton.connect("clicked(bool)", self.onConnectionButton)
-        tell(ui.connectionLabel, [])
-        tell(ui.invitationMessageLabel, [])
+        self._connection = Notice(ui.connectionLabel, ui.connectionCopyButton)
+        self._notice = Notice(ui.invitationMessageLabel, ui.invitationMessageCopyButton)
         self.show()
 
     def onFileChanged(self, path):
@@ -38,17 +38,17 @@ class InvitationPanel:
         """Ask the command what a file is; None: no file."""
         self.abandon()
         self.file, self.invitation, self._consent = file, None, None
-        tell(self._ui.connectionLabel, [])
-        tell(self._ui.invitationMessageLabel, [])
+        self._connection.tell([])
+        self._notice.tell([])
         if file is not None and file.is_file():
             try:
                 self._reading = self._host.logic.startInfo(file)
                 self._host.startTimer()
             except CommandNotFound as error:
-                tell(self._ui.invitationMessageLabel, [error.message])
+                self._notice.fail(error.message)
         elif file is not None:
             told = _("There is no file {file}.").format(file=file)
-            tell(self._ui.invitationMessageLabel, [Message(told, _("Choose the invitation again."))])
+            self._notice.fail(Message(told, _("Choose the invitation again.")))
         self.show()
         self._onChanged()
 
@@ -69,7 +69,7 @@ class InvitationPanel:
         ui.connectionButton.visible = invitation is not None and not isLocked
         ui.connectionButton.enabled = self._testing is None
         if isLocked:
-            tell(ui.connectionLabel, [])
+            self._connection.tell([])
         told = self._consent or invitation
         ui.leavesCollapsibleButton.visible = told is not None
         ui.invitationLabel.text = texts.invitationText(invitation)
@@ -86,7 +86,7 @@ class InvitationPanel:
         try:
             self._testing = self._host.logic.startConnectionTest(self.file)
         except CommandNotFound as error:
-            tell(self._ui.connectionLabel, [error.message])
+            self._connection.fail(error.message)
         else:
             self._host.startTimer()
             self._showTest(Message(_("Trying..."), ""))
@@ -119,21 +119,22 @@ class InvitationPanel:
         except ValueError:
             isNone = _("{file} is no invitation.").format(file=self.file.name)
             fix = _("Ask the study's coordinator for one.")
-            tell(self._ui.invitationMessageLabel, [job.story.error or Message(isNone, fix)])
+            self._notice.fail(job.story.error or Message(isNone, fix), job=job)
         self.show()
         self._onChanged()
 
     def _takeTest(self):
         reached = Message(_("The coordinator can be reached, and is the one who made the invitation."), "")
         job = self._testing
-        self._showTest(reached if job.state == DONE else job.story.error)
+        self._showTest(reached if job.state == DONE else job.story.error, hasFailed=job.state != DONE)
         self._testing = None
         self.show()
 
-    def _showTest(self, end):
+    def _showTest(self, end, *, hasFailed=False):
         """Each step of the way, and how it ended."""
-        steps = [Message(step, "") for step in self._testing.story.steps if step]
-        tell(
-            self._ui.connectionLabel,
-            [Message("\n".join(step.text for step in steps), ""), end] if steps else [end],
-        )
+        steps = "\n".join(step for step in self._testing.story.steps if step)
+        told = [Message(steps, ""), end] if steps else [end]
+        if hasFailed:
+            self._connection.fail(end, among=told, job=self._testing)
+        else:
+            self._connection.tell(told)

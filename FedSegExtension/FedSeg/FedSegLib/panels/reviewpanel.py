@@ -10,6 +10,7 @@ from FedSegLib import scene, texts
 from FedSegLib.panels.showing import fillTable, prepareTable
 from FedSegLib.review import (
     APPROVED,
+    DRAWING,
     FLAGGED,
     MAP,
     REJECTED,
@@ -52,7 +53,8 @@ class ReviewPanel:
     def refresh(self):
         """Show the scene's results."""
         self._queue = inOrder(scene.results())
-        self._observe(self._queue)
+        if self._observe(self._queue):
+            self._queue = inOrder(scene.results())
         fillTable(self._ui.queueTable, [texts.queueRow(result) for result in self._queue])
         self._ui.reviewCollapsibleButton.visible = bool(self._queue)
         self._showCurrent()
@@ -120,23 +122,44 @@ class ReviewPanel:
         told = decided(
             status, reviewer=self._ui.reviewerLineEdit.text, at=now, comment=self._ui.commentLineEdit.text
         )
-        scene.setAttributes(scene.findNode(self._current), told)
+        segmentation = scene.findNode(self._current)
+        scene.setAttributes(segmentation, {**told, DRAWING: self._drawn(segmentation, self._result())})
         self.refresh()
         self.onNextButton()
 
     def _observe(self, results):
-        """A drawing that changes after its approval is no longer approved, whoever changes it."""
+        """A drawing that changes after its approval is no longer approved, whoever changes it, seen or unseen.
+
+        :return: whether one had changed since.
+        """
         wanted = {result.nodeId: scene.findNode(result.nodeId).GetSegmentation() for result in results}
         for nodeId, segmentation in list(self._observed.items()):
             if wanted.get(nodeId) is not segmentation:
                 del self._observed[nodeId]
                 for event in _changes():
                     self._host.removeObserver(segmentation, event, self._onDrawingChanged)
-        for nodeId, segmentation in wanted.items():
-            if nodeId not in self._observed:
-                self._observed[nodeId] = segmentation
-                for event in _changes():
-                    self._host.addObserver(segmentation, event, self._onDrawingChanged)
+        new = [result for result in results if result.nodeId not in self._observed]
+        for result in new:
+            segmentation = self._observed[result.nodeId] = wanted[result.nodeId]
+            for event in _changes():
+                self._host.addObserver(segmentation, event, self._onDrawingChanged)
+        changed = [self._reopenChanged(result) for result in new]  # each of them
+        return any(changed)
+
+    def _reopenChanged(self, result):
+        """A result comes into sight that was decided earlier; whether its drawing is another one now."""
+        node = scene.findNode(result.nodeId)
+        hasChanged = (
+            result.isDone and result.drawing != "" and self._drawn(node, result) not in ("", result.drawing)
+        )
+        if hasChanged:
+            scene.setAttributes(node, reopened())
+        return hasChanged
+
+    def _drawn(self, segmentation, result):
+        return scene.drawingFacts(
+            segmentation, scene.referred(segmentation, volumeRole(result.modalities[0]))
+        )
 
     def _onDrawingChanged(self, segmentation, event):
         for result in self._queue:

@@ -1,7 +1,9 @@
 """Segment: a model or a mixture, chosen by its card, on one case or on every volume of the scene."""
 
 import logging
+import traceback
 
+import qt
 from slicer.i18n import tr as _
 
 from FedSegLib import scene, texts
@@ -11,8 +13,11 @@ from FedSegLib.job import CANCELLED
 from FedSegLib.modality import guessModality
 from FedSegLib.panels.inputrows import InputRows
 from FedSegLib.panels.modelchoice import ModelChoice
-from FedSegLib.panels.showing import fillList, showProgress, tell
+from FedSegLib.panels.notice import Notice
+from FedSegLib.panels.showing import fillList, showProgress
 
+MODELS_SETTING = "FedSeg/models"
+"""The application's setting of the folder of models that was used last: offered to a scene that names none."""
 INPUT = "segmentInput."
 """Prefix of the parameter node's references to the volumes of a case of several images."""
 INPUT_ROW = 3
@@ -28,6 +33,7 @@ class SegmentPanel:
 
     def __init__(self, ui, host):
         self._ui, self._host = ui, host
+        self._notice = Notice(ui.messageLabel, ui.messageCopyButton)
         self._models = ModelChoice(
             (ui.modelFolderLineEdit, ui.modelComboBox, ui.modelTitle, ui.cardLabel),
             ("modelFolder", "model", "modelIdentity"),
@@ -35,7 +41,6 @@ class SegmentPanel:
             self._tellAnew,
             isMixable=True,
         )
-        self._shownVolume = ""
         self._modalities = []
         self._waiting = []
         self._model, self._resample = None, False
@@ -44,7 +49,6 @@ class SegmentPanel:
         self._rows = InputRows(ui.inputsCollapsibleButton.layout(), INPUT_ROW, INPUT, self._showButton)
         ui.modalityComboBox.connect("currentIndexChanged(int)", self.onModalityChosen)
         ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
-        tell(ui.messageLabel, [])
 
     @property
     def isWaiting(self):
@@ -58,7 +62,6 @@ class SegmentPanel:
     def refresh(self):
         """Show what the parameters say."""
         if self._host.parameterNode is None:
-            self._shownVolume = ""
             return
         self._askModalityAnew()
         self._models.refresh()
@@ -67,8 +70,10 @@ class SegmentPanel:
 
     def onModalityChosen(self, index):
         """The user said what the volume is."""
-        if self._host.parameterNode:
-            self._host.parameterNode.modality = self._modalities[index] if index >= 0 else ""
+        parameters = self._host.parameterNode
+        if parameters:
+            parameters.modalityVolume = parameters.volume
+            parameters.modality = self._modalities[index] if index >= 0 else ""
 
     def onSegmentButton(self, checked=False):
         """Begin, or cancel what has begun."""
@@ -79,6 +84,7 @@ class SegmentPanel:
             return
         self._tellAnew([])
         self._waiting = self._cases()
+        qt.QSettings().setValue(MODELS_SETTING, self._host.parameterNode.modelFolder)
         self._model, self._resample = self._models.choice().path, self._host.parameterNode.resampleCase
         self._startNext()
 
@@ -135,10 +141,10 @@ class SegmentPanel:
                 self._run = self._host.logic.startSegmentation(case, self._model, resample=self._resample)
             except CommandNotFound as error:
                 self._waiting = []
-                self._tell(error.message)
+                self._fail(error.message)
             except OSError as error:
                 self._waiting = []
-                self._tell(texts.fileMessage(error))
+                self._fail(texts.fileMessage(error), trace=traceback.format_exc())
             except ValueError as error:
                 self._tell(Message(str(error), _("Select another volume.")))
                 self._startNext()
@@ -151,26 +157,26 @@ class SegmentPanel:
         try:
             if run.error is not None:
                 logging.info("fedseg told:\n%s", "\n".join([*run.job.story.foreign, run.job.log]))
-                self._tell(run.error)
+                self._fail(run.error, job=run.job)
             elif run.job.state == CANCELLED:
                 self._tell(Message(_("Cancelled; the scene is unchanged."), ""))
             else:
                 result = run.load()
                 self._tell(*result.warnings)
+                scene.showIn3D(result.segmentation)
                 self._host.showReview(result.segmentation)
         except (LookupError, RuntimeError) as error:
-            self._tell(Message(str(error), _("Segment the volume again.")))
+            self._fail(Message(str(error), _("Segment the volume again.")), trace=traceback.format_exc())
         finally:
             run.close()
             self._startNext()
 
     def _askModalityAnew(self):
         """What one volume is says nothing of another."""
-        volume = self._host.parameterNode.volume
-        before, self._shownVolume = self._shownVolume, volume.GetID() if volume else ""
-        if before and before != self._shownVolume:
+        parameters = self._host.parameterNode
+        if parameters.modality and parameters.modalityVolume != parameters.volume:
             self._modalities = []
-            self._host.parameterNode.modality = ""
+            parameters.modality = ""
 
     def _takesSeveral(self):
         card = self._models.card()
@@ -242,4 +248,9 @@ class SegmentPanel:
     def _tell(self, *messages):
         """Add to what this press of the button has led to."""
         self._told += [message for message in messages if message not in self._told]
-        tell(self._ui.messageLabel, self._told)
+        self._notice.tell(self._told)
+
+    def _fail(self, error, *, job=None, trace=""):
+        """An error, after all else that this press of the button has led to."""
+        self._tell(error)
+        self._notice.fail(error, among=self._told, job=job, trace=trace)

@@ -7,7 +7,7 @@ from FedSegLib.command import CommandNotFound
 from FedSegLib.events import Message
 from FedSegLib.installing import installationText, readInstallation
 from FedSegLib.job import DONE
-from FedSegLib.texts import messageText
+from FedSegLib.panels.notice import Notice
 
 
 class SetupPanel:
@@ -21,17 +21,21 @@ class SetupPanel:
         self._checking = self._installing = self._installation = None
         ui.installButton.connect("clicked(bool)", self.onInstallButton)
         ui.checkInstallationButton.connect("clicked(bool)", lambda checked=False: self.check())
+        self._notice = Notice(ui.installationLabel, ui.installationCopyButton)
         self._show("")
 
     def check(self):
-        """Ask the command what it runs on."""
-        if self._checking is not None or self._installing is not None:
+        """Ask the command what it runs on; of another one that is asked no answer is wanted any more."""
+        if self._installing is not None:
             return
+        if self._checking is not None:
+            self._checking.kill()
+            self._checking = None
         try:
             self._checking = self._host.logic.startInfo()
         except CommandNotFound as error:
             self._installation = None
-            self._show(messageText([error.message]), isFlaw=True)
+            self._fail(error.message)
         else:
             self._show(_("Looking at the installation..."))
             self._host.startTimer()
@@ -55,12 +59,12 @@ class SetupPanel:
                 self._host.startTimer()
                 return
         except CommandNotFound as error:
-            self._show(messageText([error.message]), isFlaw=True)
+            self._fail(error.message)
             return
         except ModuleNotFoundError:
             needs = _("FedSeg needs the extension PyTorch.")
             fix = _("Install it in the Extensions Manager and restart Slicer.")
-            self._show(messageText([Message(needs, fix)]), isFlaw=True)
+            self._fail(Message(needs, fix))
             return
         self.check()
 
@@ -73,7 +77,7 @@ class SetupPanel:
             if job.state == DONE:
                 self.check()
             else:
-                self._show(messageText([job.story.error]), isFlaw=True)
+                self._fail(job.story.error, job)
         return self._checking is not None or self._installing is not None
 
     def abandon(self):
@@ -95,15 +99,19 @@ class SetupPanel:
             message = job.story.error or Message(
                 _("This FedSeg does not say what it runs on."), _("Install its present version.")
             )
-            self._show(messageText([message]), isFlaw=True)
+            self._fail(message, job)
         else:
             self._show(installationText(self._installation), isFlaw=bool(self._installation.lacking))
 
     def _show(self, text, isFlaw=False):
-        self._ui.installationLabel.text = text
+        self._notice.tell([Message(text, "")] if text else [])
         found = self._installation
         self._ui.installButton.visible = bool(found and found.lacking) and self._host.logic.canInstall()
         busy = self._checking is not None or self._installing is not None
         self._ui.installButton.enabled = self._ui.checkInstallationButton.enabled = not busy
         if isFlaw:
             self._ui.setupCollapsibleButton.collapsed = False
+
+    def _fail(self, error, job=None):
+        self._show("", isFlaw=True)
+        self._notice.fail(error, job=job)

@@ -1,5 +1,7 @@
 """Local training on the site's dataset, without any federation."""
 
+import traceback
+
 from slicer.i18n import tr as _
 
 from FedSegLib import texts
@@ -8,7 +10,9 @@ from FedSegLib.events import Message
 from FedSegLib.job import CANCELLED, DONE
 from FedSegLib.panels.curveplot import plot
 from FedSegLib.panels.modelchoice import ModelChoice
-from FedSegLib.panels.showing import showProgress, tell
+from FedSegLib.panels.notice import Notice
+from FedSegLib.panels.showing import showProgress
+from FedSegLib.places import placeMessages
 from FedSegLib.training import diceCurves, modelsOf, trainingFolder
 
 
@@ -20,18 +24,18 @@ class TrainingPanel:
 
     def __init__(self, ui, host):
         self._ui, self._host = ui, host
-        self._dataset = self._job = self._out = None
+        self._dataset = self._job = self._trained = self._out = None
         self._shownRounds = 0
+        self._notice = Notice(ui.trainMessageLabel, ui.trainMessageCopyButton, self._names)
         self._init = ModelChoice(
             (ui.initFolderLineEdit, ui.initComboBox, ui.initTitle, ui.initCardLabel),
             ("initFolder", "initModel", "initIdentity"),
             host,
-            lambda messages: tell(ui.trainMessageLabel, messages),
+            self._notice.tell,
             isMixable=False,
         )
         ui.trainButton.connect("clicked(bool)", self.onTrainButton)
         ui.curveLabel.visible = False
-        tell(ui.trainMessageLabel, [])
         self._show()
 
     def showDataset(self, dataset):
@@ -54,15 +58,16 @@ class TrainingPanel:
         if self._job is not None:
             self._job.cancel()
             return
-        tell(self._ui.trainMessageLabel, [])
+        self._notice.tell([])
         init = self._init.choice()
         try:
-            self._out = trainingFolder(self._dataset.folder)
-            self._job = self._host.logic.startTraining(self._dataset.folder, self._out, init and init.path)
+            self._trained = self._dataset.folder
+            self._out = trainingFolder(self._trained)
+            self._job = self._host.logic.startTraining(self._trained, self._out, init and init.path)
         except CommandNotFound as error:
-            tell(self._ui.trainMessageLabel, [error.message])
+            self._notice.fail(error.message)
         except OSError as error:
-            tell(self._ui.trainMessageLabel, [texts.fileMessage(error)])
+            self._notice.fail(texts.fileMessage(error), trace=traceback.format_exc())
         else:
             self._shownRounds = 0
             self._ui.curveLabel.visible = False
@@ -110,6 +115,10 @@ class TrainingPanel:
             if curves:
                 self._ui.curveLabel.setPixmap(plot(curves, self._ui.curveLabel.palette))
 
+    def _names(self):
+        """What an error's details must not tell."""
+        return self._dataset.names if self._dataset else []
+
     def _conclude(self):
         self._show()
         job, self._job = self._job, None
@@ -119,10 +128,12 @@ class TrainingPanel:
             told = _("Trained: {model}. It is selected in the panel Segment and review.").format(
                 model=model.name
             )
-            tell(self._ui.trainMessageLabel, [Message(told, ""), *job.story.warnings])
+            self._notice.tell(
+                [Message(told, ""), *placeMessages(self._trained, self._out), *job.story.warnings],
+            )
         elif job.state == CANCELLED:
             told = Message(_("Cancelled."), _("Train again to go on where it stopped."))
-            tell(self._ui.trainMessageLabel, [told])
+            self._notice.tell([told])
         else:
-            tell(self._ui.trainMessageLabel, [job.story.error])
+            self._notice.fail(job.story.error, job=job)
         self._show()
