@@ -23,7 +23,11 @@ from Testing.slicer_harness.app import App, start
 from Testing.slicer_harness.picture import save_picture
 
 FEDERATION, DATA, SEGMENT = range(3)
-LONGEST_S = 400.0
+LONGEST_S = 900.0
+SHOWN = ("running", "train", "abstain")
+"""The panels that stand in one picture, panels.png."""
+HIGHEST = 760
+"""Pixels of that picture."""
 
 
 @dataclass
@@ -92,20 +96,20 @@ def segment(studio: Studio) -> None:
         app.load(REAL_DATA / "hippo_shift" / f"{case}.nii.gz", name)
     scans = app.nodes("vtkMRMLScalarVolumeNode")
     studio.open(SEGMENT)
-    studio.take("segment_empty")
+    studio.take("empty")
     links(studio.models, studio.folder / "models")
     studio.ui.modelFolderLineEdit.currentPath = str(studio.folder / "models")
     studio.rest()
-    studio.take("segment_ready")
+    studio.take("ready")
     mixture = studio.ui.modelComboBox.count - 1
     studio.panel.parameterNode.volume = scans[0]
     studio.segment(0)
-    studio.take("segment_result")
+    studio.take("segment")
     studio.segment(mixture)
-    studio.take("segment_routed")
+    studio.take("routed")
     studio.panel.parameterNode.volume = scans[1]
     studio.segment(mixture)
-    studio.take("segment_abstain")
+    studio.take("abstain")
     studio.ui.reviewerLineEdit.text = "Dr. Example"
     studio.ui.inputsCollapsibleButton.collapsed = True
     studio.ui.queueTable.cellClicked.emit(2, 0)
@@ -126,14 +130,14 @@ def data(studio: Studio) -> None:
     for place, structure in enumerate(("Anterior", "Posterior")):
         drawing.GetNthSegment(place).SetName(structure)
     studio.open(DATA)
-    studio.take("data_empty")
+    studio.take("no_dataset")
     studio.ui.datasetLineEdit.currentPath = str(folder)
     studio.panel.parameterNode.segmentation = app.nodes("vtkMRMLSegmentationNode")[0]
     studio.rest()
-    studio.take("data_add")
+    studio.take("add")
     app.click(studio.ui.checkButton)
     studio.rest()
-    studio.take("data_check")
+    studio.take("check")
     shutil.rmtree(folder)
     site("north", folder, cases=8)
     studio.ui.addCollapsibleButton.collapsed = True
@@ -141,37 +145,55 @@ def data(studio: Studio) -> None:
     studio.rest()
     app.click(studio.ui.trainButton)
     studio.rest(lambda: "Round 6 of" in studio.ui.trainLabel.text)
-    studio.take("data_train")
+    studio.take("train")
     app.click(studio.ui.trainButton)
     studio.rest()
-    studio.take("data_cancelled")
+    studio.take("cancelled")
 
 
 def take_part(studio: Studio) -> None:
     """An invitation, the study as it runs, what was sent, and its end."""
     with federation(studio.folder) as made:
         studio.open(FEDERATION)
-        studio.take("federation_empty")
+        studio.take("no_invitation")
         ui, app = studio.ui, studio.app
         ui.invitationLineEdit.currentPath = str(made.invite("north"))
         ui.siteDataLineEdit.currentPath = str(studio.folder / "north")
         studio.rest()
-        studio.take("federation_invitation")
+        studio.take("invitation")
         app.click(ui.connectionButton)
         studio.rest()
         for button in (ui.ethicsCheckBox, ui.agreementCheckBox):
             app.click(button)
-        studio.take("federation_agreed")
+        studio.take("agreed")
         app.click(ui.joinButton)
         studio.rest(lambda: "Round 6 of" in ui.studyLabel.text)
-        studio.take("federation_running")
+        studio.take("running")
         ui.invitationCollapsibleButton.collapsed = True
         ui.sentTable.selectRow(2)
         ui.sentTable.cellClicked.emit(2, 0)
-        studio.take("federation_ledger")
+        studio.take("ledger")
         ui.sentDetails.visible = False
         studio.rest(lambda: studio.panel._federation._part.isOver)
-        studio.take("federation_ended")
+        studio.take("ended")
+
+
+def beside(folder: Path, names: tuple[str, ...], out: Path, qt: Any) -> None:
+    """Some pictures in one, if all are there."""
+    paths = [folder / f"panel_{name}.png" for name in names]
+    if not all(path.is_file() for path in paths):
+        return
+    pictures = [qt.QPixmap(str(path)) for path in paths]
+    whole = qt.QPixmap(
+        sum(one.width() for one in pictures), min(max(one.height() for one in pictures), HIGHEST)
+    )
+    whole.fill(pictures[0].toImage().pixelColor(0, 0))
+    painter, left = qt.QPainter(whole), 0
+    for one in pictures:
+        painter.drawPixmap(left, 0, one)
+        left += one.width()
+    painter.end()
+    whole.save(str(out))
 
 
 STATES = {"setup": setup, "segment": segment, "data": data, "federation": take_part}
@@ -211,12 +233,13 @@ def main() -> None:
 
                 def take(name: str, studio: Studio = studio) -> None:
                     print(name, flush=True)
-                    save_picture(studio.panel.parent, words.out / f"{name}.png")
+                    save_picture(studio.panel.parent, words.out / f"panel_{name}.png")
 
                 studio.take = take
                 STATES[name](studio)
         finally:
             shutil.rmtree(work)
+    beside(words.out, SHOWN, words.out / "panels.png", app.qt)
     sys.stdout.flush()
     os._exit(0)  # Qt and VTK may not agree on who is destroyed first
 

@@ -392,6 +392,14 @@ def test_the_command_is_remembered_for_this_computer_not_for_the_scene(app: App)
     assert "/opt/fedseg" not in [node.GetParameter(name) for name in node.GetParameterNames()]
 
 
+def test_setup_shows_no_button_that_cannot_be_used_when_it_is_expanded(app: App) -> None:
+    panel = app.open()
+    wait(app, panel)
+    panel.ui.setupCollapsibleButton.collapsed = False
+    assert panel.ui.checkInstallationButton.visible and panel.ui.installationLabel.visible
+    assert not panel.ui.installButton.visible and not panel.ui.installationCopyButton.visible
+
+
 def test_a_command_that_is_chosen_while_another_one_is_looked_at_is_looked_at_itself(app: App) -> None:
     panel = app.open()
     panel.ui.commandLineEdit.currentPath = "/nowhere/fedseg"

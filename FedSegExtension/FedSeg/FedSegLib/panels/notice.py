@@ -25,7 +25,7 @@ class Notice:
         """Messages, none of them an error; none at all: what was told is over."""
         tell(self._label, messages)
         self._details = None
-        self._button.visible = False
+        self.show()
 
     def fail(self, error, *, among=None, job=None, trace=""):
         """An error, with its fix.
@@ -36,7 +36,12 @@ class Notice:
         """
         tell(self._label, among or [error])
         self._details = error, job, trace
-        self._button.visible = True
+        self.show()
+
+    def show(self):
+        """What was hidden while its section was collapsed has to be hidden again when that is expanded."""
+        self._label.visible = bool(self._label.text)
+        self._button.visible = self._details is not None
 
     def onCopyButton(self, checked=False):
         """The user asks somebody for help. The names are looked up only now."""

@@ -21,6 +21,7 @@ class SetupPanel:
         self._checking = self._installing = self._installation = None
         ui.installButton.connect("clicked(bool)", self.onInstallButton)
         ui.checkInstallationButton.connect("clicked(bool)", lambda checked=False: self.check())
+        ui.setupCollapsibleButton.connect("contentsCollapsed(bool)", self.onCollapsed)
         self._notice = Notice(ui.installationLabel, ui.installationCopyButton)
         self._show("")
 
@@ -39,6 +40,12 @@ class SetupPanel:
         else:
             self._show(_("Looking at the installation..."))
             self._host.startTimer()
+
+    def onCollapsed(self, collapsed):
+        """The section was collapsed or expanded."""
+        if not collapsed:
+            self._notice.show()
+            self._showButtons()
 
     def onInstallButton(self, checked=False):
         """Install what is lacking, after asking."""
@@ -105,13 +112,16 @@ class SetupPanel:
 
     def _show(self, text, isFlaw=False):
         self._notice.tell([Message(text, "")] if text else [])
-        found = self._installation
-        self._ui.installButton.visible = bool(found and found.lacking) and self._host.logic.canInstall()
-        busy = self._checking is not None or self._installing is not None
-        self._ui.installButton.enabled = self._ui.checkInstallationButton.enabled = not busy
+        self._showButtons()
         if isFlaw:
             self._ui.setupCollapsibleButton.collapsed = False
 
     def _fail(self, error, job=None):
         self._show("", isFlaw=True)
         self._notice.fail(error, job=job)
+
+    def _showButtons(self):
+        found = self._installation
+        self._ui.installButton.visible = bool(found and found.lacking) and self._host.logic.canInstall()
+        busy = self._checking is not None or self._installing is not None
+        self._ui.installButton.enabled = self._ui.checkInstallationButton.enabled = not busy
