@@ -73,7 +73,7 @@ def weighted_mean(old: Weights, items: Iterable[tuple[Weights, Share]]) -> dict[
     """
     integers = {name: tensor.clone() for name, tensor in old.items() if not tensor.is_floating_point()}
     averaged = [name for name in old if name not in integers]
-    sums = {name: torch.zeros_like(old[name], dtype=torch.float64) for name in averaged}
+    sums = {name: torch.zeros(old[name].shape, dtype=torch.float64) for name in averaged}
     # A share is one number or a few that broadcast, and so is their sum: no copy of the network.
     totals = {name: torch.zeros((), dtype=torch.float64) for name in averaged}
     for weights, share in items:
