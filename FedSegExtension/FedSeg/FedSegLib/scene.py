@@ -56,7 +56,7 @@ def allNames():
     items = vtk.vtkIdList()
     hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
     named = [hierarchy.GetItemName(items.GetId(place)) for place in range(items.GetNumberOfIds())]
-    return [*named, *(node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLStorableNode"))]
+    return [*named, *(node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLDisplayableNode"))]
 
 
 def textsOf(volume):

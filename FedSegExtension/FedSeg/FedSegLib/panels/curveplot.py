@@ -19,13 +19,14 @@ def plot(curves, palette):
     picture.fill(palette.color(qt.QPalette.Base))
     painter = qt.QPainter(picture)
     painter.setRenderHint(qt.QPainter.Antialiasing)
-    text = palette.color(qt.QPalette.Text)
+    text, faint = palette.color(qt.QPalette.Text), palette.color(qt.QPalette.Text)
+    faint.setAlpha(70)
     painter.setPen(text)
     painter.drawText(_LEFT, 15, _("Dice on the validation cases, round by round"))
     for value in (0.0, 0.5, 1.0):
         painter.setPen(text)
         painter.drawText(6, round(_y(value)) + 4, f"{value:g}")
-        painter.setPen(palette.color(qt.QPalette.Mid))
+        painter.setPen(faint)
         painter.drawLine(round(_x(0)), round(_y(value)), round(_x(1)), round(_y(value)))
     for place, curve in enumerate(curves):
         colour = qt.QColor.fromHsv((210 + 137 * place) % 360, 200, 200)

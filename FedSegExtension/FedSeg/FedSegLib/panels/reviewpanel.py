@@ -56,6 +56,7 @@ class ReviewPanel:
         if self._observe(self._queue):
             self._queue = inOrder(scene.results())
         fillTable(self._ui.queueTable, [texts.queueRow(result) for result in self._queue])
+        self._ui.queueTable.resizeColumnsToContents()
         self._ui.reviewCollapsibleButton.visible = bool(self._queue)
         self._showCurrent()
 

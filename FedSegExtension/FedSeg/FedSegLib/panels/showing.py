@@ -30,6 +30,7 @@ def prepareTable(table, headers, *, isWrapped=False):
     table.horizontalHeader().setStretchLastSection(True)
     table.horizontalHeader().setDefaultAlignment(qt.Qt.AlignLeft)
     table.verticalHeader().hide()
+    table.wordWrap = isWrapped
     if isWrapped:
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
 
