@@ -160,10 +160,10 @@ class Hospitals:
         """The coordinator's folder."""
         return self.folder / "hub"
 
-    def serve(self) -> None:
+    def serve(self, *more: str) -> None:
         """Start the coordinator on a free port, which it has from then on."""
         place = ["--out", str(self.out), "--host", "127.0.0.1", "--port", "0"]
-        words = [*self._command("serve"), str(self.study), *place]
+        words = [*self._command("serve"), str(self.study), *more, *place]
         self.coordinator = Process(words, self.folder / "serve.log")
         self.coordinator.until("progress", stage="open")
         port = json.loads((self.out / "coordinator" / "served.json").read_text())["port"]

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, final
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -31,11 +32,15 @@ from FedSegCore.coordinator.fleet import Fleet
 from FedSegCore.coordinator.listening import ImpatientConnection
 from FedSegCore.coordinator.roster import Refused
 from FedSegCore.errors import FedSegError, RunError, StorageError
+from FedSegCore.federation.flower import PIECES
 
 LARGEST_JOINING: Final = 256 * 1024
 _GLANCE_S: Final = 0.1
 _AT_ONCE: Final = 8
 """Calls with a body that one site may have under way; the others wait with theirs unread."""
+_PIECES_AT_ONCE: Final = 2
+"""Pieces of models on the way between this server and the engine, each in memory several times over; how fast a site
+is has no part in it."""
 _MOST_CONNECTIONS: Final = 600
 _RANGE: Final = re.compile(r"bytes=(\d{1,15})-(\d{0,15})", re.ASCII)
 _LONGEST_WAIT_S: Final = 25.0
@@ -201,6 +206,7 @@ class _Doors:
         self._hub = hub
         self._fleet = Fleet(hub.engine)
         self._turns: dict[str, asyncio.Semaphore] = {}
+        self._pieces = asyncio.Semaphore(_PIECES_AT_ONCE)
 
     async def descriptor(self, request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(self._hub.descriptor))
@@ -254,10 +260,17 @@ class _Doors:
         if largest is None:
             return await _nothing_here(request)
         site = await run_in_threadpool(self._hub.calling, request.headers)
+
+        async def forward() -> httpx.Response:
+            return await self._fleet.forward(call, body, request.headers, request.is_disconnected)
+
         async with self._turns.setdefault(site, asyncio.Semaphore(_AT_ONCE)):
             body = await read_body(request, largest)
-            await run_in_threadpool(self._hub.weigh, site, call, body)
-        answer = await self._fleet.forward(call, body, request.headers, request.is_disconnected)
+            async with self._pieces if call in PIECES else contextlib.nullcontext():
+                await run_in_threadpool(self._hub.weigh, site, call, body)
+                answer = await forward() if call in PIECES else None
+        # A question for messages is held open, and the site may ask others meanwhile.
+        answer = await forward() if answer is None else answer
         if answer.status_code >= 500:
             return _sentence("The engine cannot be reached.", "Try again.", 503)
         return Response(answer.content, answer.status_code, dict(answer.headers))

@@ -81,6 +81,7 @@ CALLS: Final[Mapping[str, int]] = {
 }  # fmt: skip
 """What a SuperNode may ask of the SuperLink, and how large its question can be: objects come in pieces of 5 MiB."""
 PUSHES: Final = frozenset({"push-messages", "push-object"})
+PIECES: Final = frozenset({"pull-object", "push-object"})
 
 _UNREADABLE: Final = (
     LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError,

@@ -8,6 +8,7 @@ from argparse import Namespace
 from FedSegCore.console import Console
 from FedSegCore.errors import UsageError
 from FedSegCore.interrupt import sigterm_as_ctrl_c
+from FedSegCore.memory import give_back_large_blocks
 
 
 def run(arguments: Namespace, console: Console) -> int:
@@ -23,6 +24,7 @@ def run(arguments: Namespace, console: Console) -> int:
         raise UsageError(f"--port is {arguments.port}, expected 0 to 65535.", "Choose another.")
     # A coordinator calls nobody but its own engine on this machine, and Flower's clients would ask a proxy for that.
     os.environ["no_proxy"] = "*"
+    give_back_large_blocks()
     study = read_study(arguments.study)
     place = Place(arguments.host, arguments.port, arguments.address, arguments.tls_cert, arguments.tls_key)
     login = arguments.out / FOLDER / "login"

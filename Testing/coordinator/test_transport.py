@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from FedSegCore.coordinator import transport as module
 from FedSegCore.coordinator.transport import AcrossHospitals
@@ -178,3 +180,20 @@ def test_what_a_site_says_of_its_failure_is_one_short_printable_line(tmp_path: P
     engine = PaperEngine(["a"], lambda site, body: said(rude))
     found = round_of(across(tmp_path, engine, "a"))["a"]
     assert isinstance(found, str) and found.isprintable() and len(found) <= 300
+
+
+def test_what_replies_take_in_memory_does_not_grow_with_the_number_of_sites(tmp_path: Path) -> None:
+    size, peaks = 2**20, []
+    for number in (2, 12):
+        names = [f"site{place:02}" for place in range(number)]
+
+        def answer(site: str, body: bytes) -> Reply:
+            return said(body=wire.encode(Offer({"w": torch.full((size,), float(site[4:]))})))
+
+        transport = across(tmp_path / f"{number}", PaperEngine(names, answer), *names)
+        tracemalloc.start()
+        for _, reply in transport.exchange(lambda info: info.name.encode(), ROUND):
+            assert isinstance(reply, bytes) and len(reply) > 4 * size
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 4 * size / 2, f"{peaks} bytes"
