@@ -14,6 +14,7 @@ from FedSegCore.federation.ledger import Ledger
 from FedSegCore.federation.method import ClientInfo, FederatedMethod, Round, Site
 from FedSegCore.federation.seeds import generator
 from FedSegCore.federation.store import ClientStore
+from FedSegCore.learning.epochs import Epochs
 from FedSegCore.tensors import weights as algebra
 
 _TASKS: Final = {"round": "training", "publish": "personal model", calibration.KIND: "calibration"}
@@ -72,7 +73,7 @@ class Client:
         """
         message, round, kind = self._read(data)
         try:
-            return self._answers[kind](message, round)
+            return self._answers[kind](message, round, self.store.epochs(data))
         except (SiteError, StorageError):
             raise
         except Exception as error:
@@ -86,8 +87,11 @@ class Client:
             ) from None
 
     @property
-    def _answers(self) -> dict[str, Callable[[Any, Round], bytes]]:
-        known: dict[str, Callable[[Any, Round], bytes]] = {"round": self._train, "publish": self._publish}
+    def _answers(self) -> dict[str, Callable[[Any, Round, Epochs], bytes]]:
+        known: dict[str, Callable[[Any, Round, Epochs], bytes]] = {
+            "round": self._train,
+            "publish": self._publish,
+        }
         if self.survey is not None:
             known[calibration.KIND] = self._calibrate
         return known
@@ -115,8 +119,8 @@ class Client:
             return None
         return Round(number, total) if self.rounds in (None, total) else None
 
-    def _train(self, message: Any, round: Round) -> bytes:
-        site = self._site(round, "train")
+    def _train(self, message: Any, round: Round, epochs: Epochs) -> bytes:
+        site = self._site(round, "train", epochs)
         state = self.store.load(self.method.client_state, round.number - 1)
         state, update = self.method.local_update(message, state, site, round)
         self._refuse_broken(update, round)
@@ -124,21 +128,21 @@ class Client:
         self.store.save(state, round.number)
         return self._leave(update, round, "update")
 
-    def _publish(self, message: Any, round: Round) -> bytes:
+    def _publish(self, message: Any, round: Round, epochs: Epochs) -> bytes:
         """Offer once: what is offered after other rounds than the last would be more than was agreed to."""
         self._once(f"publish-{round.total}", message, round, "for what it gives after the last round")
-        site = self._site(round, "publish")
+        site = self._site(round, "publish", epochs)
         state = self.store.load(self.method.client_state, round.total)
         personal = self.method.personalize(message, state, site)
         if personal:
             self.store.save_personal(personal, self.header)
         return self._leave(self.method.offer(personal, state, site), round, "publish")
 
-    def _calibrate(self, message: SharedBank, round: Round) -> bytes:
+    def _calibrate(self, message: SharedBank, round: Round, epochs: Epochs) -> bytes:
         """Answer once: whoever asks again, with other models, learns about single cases."""
         assert self.survey is not None
         self._once(calibration.KIND, message, round, "how its cases fare with published models")
-        site = self._site(round, calibration.KIND)
+        site = self._site(round, calibration.KIND, epochs)
         return self._leave(self.survey(message, site), round, calibration.KIND)
 
     def _once(self, kind: str, message: object, round: Round, asked: str) -> None:
@@ -161,11 +165,12 @@ class Client:
                     round_number=round.number,
                 )
 
-    def _site(self, round: Round, purpose: str) -> Site:
+    def _site(self, round: Round, purpose: str, epochs: Epochs) -> Site:
         """The site as it was at the start: what an earlier, perhaps failed, message left in the model is gone."""
         algebra.load(self.site.model, self._first_weights)
         number = round.number if purpose == "train" else round.total + 1
-        return replace(self.site, generator=generator(self.seed, purpose, self.info.name, number))
+        chance = generator(self.seed, purpose, self.info.name, number)
+        return replace(self.site, generator=chance, epochs=epochs)
 
     def _leave(self, message: object, round: Round, kind: str) -> bytes:
         data = wire.encode(message)

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from FedSegCore.data.batches import Batches, CachedCase
+from FedSegCore.learning.epochs import Epochs
 from FedSegCore.learning.train import Training
 from FedSegCore.tensors.weights import Weights
 
@@ -91,6 +92,7 @@ class Site:
         batches: the training cases; none where nothing is trained.
         validation: cases that are only looked at to report and to choose, never trained on.
         publish_personal: whether the site lets its personal model be published.
+        epochs: where local training keeps what it came to at each epoch's end; none: nowhere.
     """
 
     info: ClientInfo
@@ -102,6 +104,7 @@ class Site:
     batches: Batches | None = None
     validation: tuple[CachedCase, ...] = ()
     publish_personal: bool = False
+    epochs: Epochs | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,8 @@ def federate(
             emit("warning", message=message, fix="The last bits of its numbers may differ; nothing to do.")
     for number in range(done + 1, rounds + 1):
         state = _one_round(method, state, Round(number, rounds), server, transport, store, min_sites, emit)
+    if server.epochs is not None:
+        server.epochs.clear()
     if remark := method.remark(state):
         emit("warning", message=remark, fix="Look at rounds.jsonl; run more rounds, or give other options.")
     return state

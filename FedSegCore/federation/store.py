@@ -19,6 +19,7 @@ from FedSegCore.errors import ModelFileError, StorageError
 from FedSegCore.federation import wire
 from FedSegCore.federation.ledger import append_line, drop_unfinished_line, read_lines
 from FedSegCore.files import write_atomic
+from FedSegCore.learning.epochs import Epochs
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors.header import read_header
 from FedSegCore.tensors.weights import Weights
@@ -46,6 +47,10 @@ class ClientStore:
         write_atomic(self._path(round_number), wire.encode(state, round=round_number))
         for number in sorted(n for n in self._saved() if n < round_number)[:-1]:
             self._path(number).unlink()
+
+    def epochs(self, question: bytes) -> Epochs:
+        """Where the trainings that answer a question keep their epochs; another question's go."""
+        return Epochs(self.folder / "epochs").under(question)
 
     def save_personal(self, weights: Weights, header: Mapping[str, Any]) -> None:
         """Write this hospital's own model."""

@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from FedSegCore.data.batches import Batches
 from FedSegCore.errors import StudyError
 from FedSegCore.learning.augment import Gin, Looks, augment
+from FedSegCore.learning.epochs import Epochs, Stage
 from FedSegCore.learning.flow.settings import Mode
 from FedSegCore.learning.flow.style import StyledFlow
 from FedSegCore.learning.losses import LOSSES
+from FedSegCore.learning.moments import moments, restore_moments
 from FedSegCore.learning.precision import Precision, autocast
+from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Weights
 
 Penalty = Callable[[nn.Module], Tensor]
@@ -129,6 +132,7 @@ def train(
     penalty: Penalty | None = None,
     objective: Objective | None = None,
     flow: StyledFlow | None = None,
+    kept: Epochs | None = None,
 ) -> Trained:
     """Train `model` in place.
 
@@ -140,18 +144,23 @@ def train(
         penalty: added to each step's loss.
         objective: each step's loss; none: `training.loss` of the model's logits.
         flow: the site's own, for `augment = "flow"`; on the model's device.
+        kept: where each of several epochs leaves what it came to, and a training that was killed goes on from.
     """
+    number = training.epochs if epochs is None else epochs
     named = {name: p for name, p in model.named_parameters() if only is None or name in only}
     device = next(model.parameters()).device
     adamw = make_optimizer(list(named.values()), training)
     if optimizer:
         restore_moments(adamw, named, optimizer)
-    steps = batches.steps * (training.epochs if epochs is None else epochs)
+    steps = batches.steps * number
     total = torch.zeros((), device=device)
+    # One epoch is what a kill may cost; nothing is kept of it.
+    stage = kept.stage() if kept is not None and number > 1 else None
+    first = _went_on(stage, model, adamw, named, generator, total) if stage else 0
     _training_mode(model, named.values())
     looks = Looks(Gin(training.gin_kernels, training.gin_balance), flow)
-    done = 0
-    for _ in range(training.epochs if epochs is None else epochs):
+    done = first * batches.steps
+    for epoch in range(first, number):
         for batch in batches.epoch(generator):
             progress = span[0] + (span[1] - span[0]) * done / max(steps, 1)
             for group in adamw.param_groups:
@@ -168,8 +177,29 @@ def train(
             total += step(model, adamw, moved.image, moved.target, moved.annotated,
                           training=training, penalty=penalty, objective=objective)  # fmt: skip
             done += 1
+        if stage:
+            parts = {"model": algebra.of(model), "moments": moments(adamw, named), "sum": {"loss": total}}
+            stage.save(parts, generator, epoch + 1)
     mean = float(total) / max(done, 1) if device.type != "meta" else math.nan
     return Trained(mean, moments(adamw, named))
+
+
+def _went_on(
+    stage: Stage,
+    model: nn.Module,
+    adamw: torch.optim.Optimizer,
+    named: dict[str, nn.Parameter],
+    generator: torch.Generator,
+    total: Tensor,
+) -> int:
+    """Put everything back as it was after the last epoch that was kept; how many epochs that were."""
+    saved = stage.load(generator)
+    if saved is None:
+        return 0
+    algebra.load(model, saved.part("model"))
+    restore_moments(adamw, named, saved.part("moments"))
+    total.copy_(saved.part("sum")["loss"])
+    return saved.done
 
 
 def _training_mode(model: nn.Module, trained: Collection[nn.Parameter]) -> None:
@@ -225,25 +255,3 @@ def make_optimizer(parameters: list[nn.Parameter], training: Training) -> torch.
         betas=(0.9, 0.99),
         fused=fused,
     )
-
-
-def moments(optimizer: torch.optim.Optimizer, named: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    """The optimizer's state as CPU tensors called `MOMENT/PARAMETER`."""
-    return {
-        f"{moment}/{name}": value.detach().to("cpu", copy=True)
-        for name, parameter in named.items()
-        for moment, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def restore_moments(optimizer: torch.optim.Optimizer, named: dict[str, nn.Parameter], saved: Weights) -> None:
-    """Put back what `moments` took, for the parameters that are trained now."""
-    for key, value in saved.items():
-        moment, _, name = key.partition("/")
-        if name in named:
-            parameter = named[name]
-            # A moment takes its parameter's memory layout too: the fused step walks both as flat memory.
-            place = torch.empty_like(
-                parameter if value.shape == parameter.shape else value, device=parameter.device
-            )
-            optimizer.state[parameter][moment] = place.copy_(value)

@@ -252,6 +252,7 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
             penalty=self._proximal(site.model, message.weights),
             objective=ingredients.objective(site),
             flow=learnt.model if learnt else None,
+            kept=site.epochs,
         )
         local = algebra.of(site.model)
         kept = replace(
@@ -283,7 +284,8 @@ class Averaging(FederatedMethod[AveragingServer, AveragingBroadcast, AveragingCl
         if self.finetune and site.batches is not None:
             only = private_keys(site.model, self.finetune_parts) if self.finetune_parts else None
             train(site.model, site.batches, training=ingredients.own_looks(site.training), generator=site.generator,
-                  epochs=self.finetune, only=only, objective=ingredients.objective(site))  # fmt: skip
+                  epochs=self.finetune, only=only, objective=ingredients.objective(site),
+                  kept=site.epochs)  # fmt: skip
         if self.recalibrate and site.batches is not None:
             recalibrate_norms(site.model, site.batches, generator=site.generator)
         return algebra.select(algebra.of(site.model), usable_keys(site.model, site.info.modalities))

@@ -8,6 +8,7 @@ from FedSegCore.federation.method import Round, Site
 from FedSegCore.learning.augment import FOREIGN, WITH_FLOW
 from FedSegCore.learning.flow.effective import effective_images
 from FedSegCore.learning.flow.settings import FlowSettings
+from FedSegCore.learning.flow.state import restore
 from FedSegCore.learning.flow.style import StyledFlow
 from FedSegCore.learning.flow.train import TrainedFlow, train_flow
 from FedSegCore.learning.penalty import distance_penalty
@@ -52,7 +53,8 @@ def train_ditto(
     algebra.load(site.model, start)
     penalty = distance_penalty(site.model, reference, strength)
     return train(site.model, site.batches, training=site.training, generator=site.generator, span=round.span,
-                 optimizer=optimizer, penalty=penalty, objective=objective(site), flow=flow)  # fmt: skip
+                 optimizer=optimizer, penalty=penalty, objective=objective(site), flow=flow,
+                 kept=site.epochs)  # fmt: skip
 
 
 def learn_flow(site: Site, saved: Weights) -> TrainedFlow | None:
@@ -62,7 +64,14 @@ def learn_flow(site: Site, saved: Weights) -> TrainedFlow | None:
     assert site.batches is not None
     settings = FlowSettings(mode=site.training.flow_mode)
     device = next(site.model.parameters()).device
-    return train_flow(site.batches, settings=settings, generator=site.generator, saved=saved, device=device)
+    stage = site.epochs.stage() if site.epochs is not None and site.training.epochs > 1 else None
+    if stage and (done := stage.load(site.generator)):
+        flow = done.part("flow")
+        return TrainedFlow(restore(settings, flow, dims=site.batches.dims, device=device).model, flow, {})
+    learnt = train_flow(site.batches, settings=settings, generator=site.generator, saved=saved, device=device)
+    if stage:
+        stage.save({"flow": learnt.weights}, site.generator, 1)
+    return learnt
 
 
 def effective(site: Site, learnt: TrainedFlow) -> float:

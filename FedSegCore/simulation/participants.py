@@ -21,6 +21,7 @@ from FedSegCore.federation.store import ClientStore
 from FedSegCore.federation.transport import Transport
 from FedSegCore.federation.workers import Workers
 from FedSegCore.files import write_atomic
+from FedSegCore.learning.epochs import Epochs
 from FedSegCore.learning.train import Training
 from FedSegCore.nets.multiencoder import see
 from FedSegCore.nets.unet import build
@@ -36,7 +37,7 @@ def server_site(run: Run) -> Site:
     """The server's end: the study's first weights, and cases where the method trains at the server."""
     if run.entry.at_server and not run.entry.pooled:
         (data,) = run.setting.with_role("server")
-        return _member(run, data)
+        return replace(_member(run, data), epochs=Epochs(run.folder / "epochs"))
     modalities = tuple(name for choices in run.setting.inputs for name in choices)
     info = ClientInfo("server", modalities, run.setting.labels, 0)
     return _site(run, info, training=training_of(run))

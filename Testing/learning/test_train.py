@@ -10,15 +10,8 @@ from torch import Tensor, nn
 
 from FedSegCore.data.batches import Batches
 from FedSegCore.learning import train as module
-from FedSegCore.learning.train import (
-    Training,
-    learning_rate_at,
-    make_optimizer,
-    moments,
-    restore_moments,
-    step,
-    train,
-)
+from FedSegCore.learning.moments import moments, restore_moments
+from FedSegCore.learning.train import Training, learning_rate_at, make_optimizer, step, train
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors import weights as algebra
 from Testing.phantoms import TRAINING, batches_of, cached_cases, equal, seeded, small_net

@@ -18,7 +18,7 @@ from FedSegCore.learning.flow.adversary import Discriminator
 from FedSegCore.learning.flow.pool import Pool
 from FedSegCore.learning.flow.settings import FlowSettings
 from FedSegCore.learning.flow.style import StyledFlow
-from FedSegCore.learning.train import moments, restore_moments
+from FedSegCore.learning.moments import moments, restore_moments
 from FedSegCore.tensors import weights as algebra
 from FedSegCore.tensors.weights import Weights
 

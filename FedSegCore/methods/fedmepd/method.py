@@ -264,6 +264,7 @@ class FedMEPD(FederatedMethod[FedMEPDServer, FedMEPDBroadcast, FedMEPDClient, Fe
             optimizer=state.optimizer if state else None,
             only=trained_keys(net, attention=self.anchors > 0),
             objective=deep_supervision(site.training),
+            kept=site.epochs,
         )
         local = algebra.of(net)
         decoder = decoder_weights(local, net)

@@ -9,9 +9,10 @@ from FedSegCore.federation.seeds import generator
 from FedSegCore.learning.anchors import case_prototypes, choose_members, move_anchors
 from FedSegCore.learning.supervision import deep_supervision
 from FedSegCore.learning.train import train
-from FedSegCore.methods.fedmepd.keys import trained_keys
+from FedSegCore.methods.fedmepd.keys import server_weights, trained_keys
 from FedSegCore.methods.fedmepd.states import FedMEPDServer
 from FedSegCore.nets.multiencoder import MultiEncoderNet
+from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors.weights import Weights
 
 MEMBERS: Final = "members"
@@ -24,6 +25,10 @@ def teach(
     assert server.batches is not None
     net.own(net.modalities)
     net.calibrated = False
+    kept = None
+    if server.epochs is not None and server.training.epochs > 1:
+        weights, auxiliary = server_weights(net)
+        kept = server.epochs.under(tensorfile.pack({**weights, **auxiliary}, {"round": round_number}))
     return train(
         net,
         server.batches,
@@ -34,6 +39,7 @@ def teach(
         optimizer=optimizer,
         only=trained_keys(net, attention=False),
         objective=deep_supervision(server.training),
+        kept=kept,
     ).optimizer
 
 
