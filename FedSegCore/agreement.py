@@ -10,6 +10,7 @@ from FedSegCore.data.autoplan import auto_plan
 from FedSegCore.data.labels import MAX_LABEL_VALUE, LabelSet, label_values
 from FedSegCore.data.passport import Passport
 from FedSegCore.data.plan import Intensity, Plan
+from FedSegCore.data.plausible import implausible
 from FedSegCore.errors import DataError, FedSegError, ModelFileError, StudyError, nearest
 from FedSegCore.federation.joining import Joining
 from FedSegCore.inference.modelfile import ModelHeader
@@ -101,7 +102,7 @@ def agree(study: Study, joinings: Mapping[str, Joining], *, like: ModelHeader | 
     if not members:
         raise StudyError("No site that trains has joined.", "Wait for one, or invite one.")
     for name, joining in told.items():
-        _refuse_odd(name, joining, trains=name in members)
+        refuse_odd(joining, trains=name in members)
     labels = like.label_names if like else _study_labels(study, told.values())
     own = {name: _label_set(joining, labels) for name, joining in told.items()}
     overlapping = any(own[name].overlapping([[label] for label in own[name].names]) for name in members)
@@ -152,13 +153,23 @@ def network_of(table: NetworkTable, agreed: Agreement, *, norm: Norm) -> Network
     return Network(channels=channels, norm=table.norm or norm)
 
 
-def _refuse_odd(name: str, joining: Joining, *, trains: bool) -> None:
-    """A message may be well-formed and still say what no dataset can."""
+def refuse_odd(joining: Joining, *, trains: bool) -> None:
+    """A message may be well-formed and still say what no dataset can.
+
+    Raises:
+        DataError: it does.
+    """
+    name = joining.name
     numbers = [number for values in joining.values.values() for number in values]
     if not joining.modalities or (trains and joining.num_cases < 1) or min(numbers, default=1) < 1:
         raise DataError(
             f"Site {name} joined without a modality or a case to train with, or with a label value below 1.",
             "Let it correct its dataset and join again.",
+        )
+    odd = implausible(_passport(joining), cases=joining.num_cases) if trains and joining.passport else ""
+    if odd:
+        raise DataError(
+            f"Site {name} cannot take part: {odd}.", "Let it make its passport again and join again."
         )
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
-from FedSegCore.agreement import Agreement, agree
+from FedSegCore.agreement import Agreement, refuse_unknown
+from FedSegCore.coordinator.fitting import agree_among, fit_alone, fit_late
 from FedSegCore.errors import StudyError
 from FedSegCore.federation.joining import Joining
 from FedSegCore.federation.rounds import Emit
@@ -50,20 +51,9 @@ class Own:
             DataError: its passport is none.
         """
         if self.agreement is None:
-            agree(self.study, {joining.name: joining})
-            return
-        inputs = [name for choices in self.agreement.inputs for name in choices]
-        if len(self.agreement.inputs) > 1 and not set(joining.modalities) & set(inputs):
-            raise StudyError(
-                f"{joining.name} has {', '.join(joining.modalities)}; the study has {', '.join(inputs)}.",
-                "Name the channels in dataset.json as the study does.",
-            )
-        labels = self.agreement.labels
-        if not set(joining.values) & set(labels):
-            raise StudyError(
-                f"{joining.name} annotates {', '.join(joining.values)}; the study has {', '.join(labels)}.",
-                "Name the structures in dataset.json as the study does.",
-            )
+            fit_alone(self.study, joining)
+        else:
+            fit_late(self.agreement, joining)
 
 
 def read_own(study: Study, emit: Emit) -> Own:
@@ -87,24 +77,65 @@ def read_own(study: Study, emit: Emit) -> Own:
 
 
 def await_agreement(
-    own: Own, path: Path, joined: Callable[[], Mapping[str, Joining]], *, min_sites: int, emit: Emit
+    own: Own,
+    path: Path,
+    joined: Callable[[], Mapping[str, Joining]],
+    turn_away: Callable[[str, str, str], None],
+    *,
+    min_sites: int,
+    emit: Emit,
 ) -> Setting:
     """Wait until enough sites have joined. What they agree on holds from then on, restarts included.
+
+    A site that cannot be agreed with is turned away and the others go on; where they are too few, they wait for more.
 
     Args:
         path: where the agreement is kept.
         joined: what the sites told that have joined.
+        turn_away: is told the name of a site whose word is not taken, why, and what helps.
+
+    Raises:
+        StudyError: all sites have joined, and none has what the study lists.
+        FedSegError: nobody is to blame alone, and no agreement can be made.
     """
-    study, known = own.study, -1
-    while len(there := joined()) < min_sites and not path.is_file():
-        if len(there) != known:
-            known = len(there)
-            missing = ", ".join(sorted(set(study.members) - set(there)))
-            message = f"{known} of {min_sites} sites have joined; not yet: {missing}"
-            emit("progress", stage="wait", value=known / min_sites, message=message, eta_s=None)
-        time.sleep(_GLANCE_S)
-    told = {**own.told(), **there}
-    if not path.is_file():
-        write_atomic(path, json.dumps(agree(study, told).to_dict(), indent=1).encode())
+    study, here, known = own.study, own.told(), ""
+    while not path.is_file():
+        there = joined()
+        told = {**here, **there}
+        missing = sorted(set(study.members) - set(there))
+        if message := _not_yet(study, there, told, missing, min_sites):
+            if message != known:
+                value = min(len(there) / min_sites, 1.0)
+                emit("progress", stage="wait", value=value, message=message, eta_s=None)
+            known = message
+            time.sleep(_GLANCE_S)
+            continue
+        agreement, misfits = agree_among(study, told, there)
+        for name, why in misfits.items():
+            turn_away(name, f"What it told does not go together with the others' ({why.message})", why.fix)
+        if len(there) - len(misfits) >= min_sites:
+            write_atomic(path, json.dumps(agreement.to_dict(), indent=1).encode())
     own.agreement = Agreement.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    return setting_of(study, own.agreement, told, own.folders)
+    return setting_of(study, own.agreement, {**here, **joined()}, own.folders)
+
+
+def _not_yet(
+    study: Study,
+    there: Mapping[str, Joining],
+    told: Mapping[str, Joining],
+    missing: list[str],
+    min_sites: int,
+) -> str:
+    """What is waited for, in words; "" where nothing is."""
+    message = f"{len(there)} of {min_sites} sites have joined; not yet: {', '.join(missing)}"
+    if len(there) < min_sites:
+        return message
+    labels = [name for joining in told.values() for name in joining.values]
+    modalities = [name for joining in told.values() for name in joining.modalities]
+    try:
+        refuse_unknown(study, labels=labels, modalities=modalities)
+    except StudyError as error:
+        if not missing:
+            raise
+        return f"{message}. {error.message}"
+    return ""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, final
 
+from FedSegCore.coordinator import words
 from FedSegCore.coordinator.roster import Entry
 from FedSegCore.errors import SiteError, StorageError
 from FedSegCore.federation.ledger import read_lines
@@ -58,6 +59,7 @@ class Board:
         self._lock = threading.Lock()
         self._log = path.with_name("rounds.jsonl")
         self._saved = self._timed = time.monotonic()
+        self._short = ""
         self._facts: dict[str, Any] = {
             "study": study, "state": "waiting", "runs": runs, "run": "", "round": 0, "total": total, "eta_s": None,
             "min_sites": min_sites, "folder": str(path.parent.resolve()), "sites": {}, "rounds": [], "lost": [],
@@ -107,9 +109,26 @@ class Board:
             self._count(site, bytes_down=size)
 
     def beat(self) -> None:
-        """Keep the file fresh: who reads it sees by its time that the coordinator lives."""
+        """Keep the file fresh: who reads it sees by its time that the coordinator lives.
+
+        That too few sites can still take part is told when it becomes so.
+        """
         with self._lock:
             self._beat()
+            facts = {**self._facts, "time": time.time()}
+            short = words.shortage(facts) if facts["state"] != "finished" else ""
+            told, self._short = self._short, short
+        if short and short != told:
+            self._pass_on("warning", message=short, fix=words.remedy(facts))
+
+    def refuse(self, site: str, reason: str, fix: str) -> None:
+        """What a site told when it joined was not taken; said once for each reason."""
+        with self._lock:
+            told = self._site(site).get("refused")
+            self._site(site).update(seen=time.time(), refused=reason)
+            self._save()
+        if told != reason:
+            self._pass_on("warning", message=f"{site} was refused: {reason}", fix=fix)
 
     def heard_of(self, within_s: float) -> set[str]:
         """The sites that asked for something not long ago."""
@@ -147,6 +166,8 @@ class Board:
 
     def _site_state(self, fields: dict[str, Any]) -> None:
         self._site(fields["site"])["state"] = fields["state"]
+        if fields["state"] == "joined":
+            self._site(fields["site"]).pop("refused", None)
 
     def _round(self, fields: dict[str, Any]) -> None:
         self._facts["round"] = fields["number"]

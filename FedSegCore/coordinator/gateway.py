@@ -61,7 +61,7 @@ class Hub(Protocol):
     def join(self, site: str, data: bytes) -> dict[str, Any]:
         """Take what a site tells of itself."""
 
-    def study(self) -> dict[str, Any] | None:
+    def study(self, site: str) -> dict[str, Any] | None:
         """What all agreed on; none until enough sites have joined."""
 
     def attach(self, site: str) -> dict[str, Any]:
@@ -221,9 +221,9 @@ class _Doors:
         return JSONResponse(await run_in_threadpool(self._hub.join, site, data))
 
     async def study(self, request: Request) -> Response:
-        await self._site(request)
+        site = await self._site(request)
         deadline = time.monotonic() + _wait(request)
-        while (found := self._hub.study()) is None and time.monotonic() < deadline:
+        while (found := self._hub.study(site)) is None and time.monotonic() < deadline:
             await asyncio.sleep(_GLANCE_S)
             if await request.is_disconnected():
                 break

@@ -14,10 +14,10 @@ from typing import Any, Final, final
 from FedSegCore.coordinator.board import Board
 from FedSegCore.coordinator.engine import Engine
 from FedSegCore.coordinator.roster import Refused, Roster
-from FedSegCore.errors import FedSegError, InputError
+from FedSegCore.errors import FedSegError, InputError, plain
 from FedSegCore.federation.flower import CALLS, ENGINE, PUSHES, caller, key_of, weight_of
 from FedSegCore.federation.joining import Joining
-from FedSegCore.version import VERSION
+from FedSegCore.version import VERSION, minor, numbers
 
 _LONGEST_KEY: Final = 1000
 
@@ -49,6 +49,7 @@ class StudyHub:
         self._welcome = welcome
         self._lock = threading.Lock()
         self._agreed: dict[str, Any] | None = None
+        self._away: dict[str, Refused] = {}
         self._models: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
         self.outstanding: Callable[[], dict[str, str]] = dict
         self.served: set[str] = set()
@@ -77,6 +78,13 @@ class StudyHub:
             raise Refused(
                 "The site, token or engine_key cannot be read.", "Use the same FedSeg version.", 400
             ) from None
+        theirs = plain(str(asked.get("fedseg", VERSION)))
+        if minor(theirs) != minor(VERSION):
+            raise Refused(
+                f"The site has FedSeg {theirs}, the coordinator {VERSION}; both ends need the same minor version.",
+                f"The older one must be updated, to {max(theirs, VERSION, key=numbers)}.",
+                409,
+            )
         credential = self._roster.enrol(site, token, key.strip())
         self._board.seen(site)
         self._board.emit("site_state", site=site, state="enrolled")
@@ -92,22 +100,43 @@ class StudyHub:
 
     def join(self, site: str, data: bytes) -> dict[str, Any]:
         """Take what a site tells of itself."""
-        joining = self._roster.decode(site, data)
         try:
-            self._welcome(joining)
-        except FedSegError as error:
-            raise Refused(error.message, error.fix, 409) from error
-        self._roster.join(site, data)
+            joining = self._roster.decode(site, data)
+            try:
+                self._welcome(joining)
+            except FedSegError as error:
+                raise Refused(error.message, error.fix, 409) from error
+            self._roster.join(site, data)
+        except Refused as refused:
+            self._board.refuse(site, plain(refused.message), plain(refused.fix))
+            raise
+        self._away.pop(site, None)
         self._board.seen(site, cases=joining.num_cases)
         self._board.emit("site_state", site=site, state="joined")
         return {}
+
+    def turn_away(self, site: str, reason: str, fix: str) -> None:
+        """Take back that a site has joined: what it told does not go together with what the others did."""
+        self._roster.turn_away(site)
+        self._away[site] = Refused(reason, fix, 409)
+        self._board.emit("site_state", site=site, state="enrolled")
+        self._board.refuse(site, plain(reason), plain(fix))
 
     def agree(self, agreed: dict[str, Any]) -> None:
         """Let the sites know what all agreed on."""
         self._agreed = json.loads(json.dumps(agreed))
 
-    def study(self) -> dict[str, Any] | None:
-        """What all agreed on; none until enough sites have joined."""
+    def study(self, site: str) -> dict[str, Any] | None:
+        """What all agreed on; none until enough sites have joined.
+
+        Raises:
+            Refused: it was turned away, or has not joined.
+        """
+        if site in self._away:
+            raise self._away[site]
+        entry = self._roster.entry(site)
+        if self._agreed is not None and (entry is None or entry.state != "joined"):
+            raise Refused(f"{site} has not joined.", "Start `fedseg join` again.", 409)
         return self._agreed
 
     def attach(self, site: str) -> dict[str, Any]:

@@ -171,6 +171,14 @@ class Roster:
             write_atomic(path, data)
             self._write(replace(entry, state="joined"))
 
+    def turn_away(self, site: str) -> None:
+        """Forget what a site told when it joined; it may join again with another word."""
+        with self._lock:
+            entry = self.entry(site)
+            if entry is not None and entry.state == "joined":
+                self._write(replace(entry, state="enrolled"))
+                (self.folder / f"{site}.joining").unlink(missing_ok=True)
+
     def leave(self, site: str) -> None:
         """Let a site go; what it taught the models stays in them."""
         with self._lock:

@@ -65,7 +65,9 @@ def serve(
     own = read_own(study, emit)
     with _opened(study, out, place, own, board) as house:
         emit = board.emit
-        setting = await_agreement(own, out / "agreement.json", house.joined, min_sites=needed, emit=emit)
+        setting = await_agreement(
+            own, out / "agreement.json", house.joined, house.hub.turn_away, min_sites=needed, emit=emit
+        )
         board.put(state="running")
         house.hub.agree({"agreement": setting.agreement.to_dict(), "runs": names})
         cache = read_cache(setting, setting.with_role("server"), setting.sites)
@@ -142,7 +144,7 @@ class _House:
 
     def _members(self, setting: Setting) -> list[ClientInfo]:
         """Those who take part at this moment: who joined late is among them, who left is not."""
-        joined = self.roster.joined()
+        joined = self.joined()
         now = replace(setting, joined={**setting.joined, **joined})
         return [info for info in now.infos("member") if info.name in joined]
 

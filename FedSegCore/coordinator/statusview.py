@@ -64,7 +64,13 @@ def status_page(facts: Facts) -> str:
         element("form", element("button", "Log out", type="submit"), method="post", action="/status/logout"),
     )
     main = element(
-        "main", _overview(facts), _sites(facts), _missing(facts), rounds_section(facts), _lost(facts)
+        "main",
+        _shortage(facts),
+        _overview(facts),
+        _sites(facts),
+        _missing(facts),
+        rounds_section(facts),
+        _lost(facts),
     )
     foot = element(
         "footer",
@@ -81,6 +87,14 @@ def _as_of(facts: Facts) -> Markup:
     moment = time.gmtime(facts["time"])
     stamp = element("time", time.strftime("%H:%M:%S UTC", moment), datetime=time.strftime("%FT%TZ", moment))
     return paragraph("Status of the coordinator as of ", stamp, class_="sub")
+
+
+def _shortage(facts: Facts) -> Content:
+    if facts["state"] == "finished" or not (short := words.shortage(facts)):
+        return ""
+    return element(
+        "p", element("b", short), " ", words.remedy(facts), class_="problem", id="shortage", role="alert"
+    )
 
 
 def _overview(facts: Facts) -> Markup:
@@ -127,7 +141,7 @@ def _sites(facts: Facts) -> Markup:
 
 def _site(facts: Facts, name: str) -> list[Content]:
     one, dice = facts["sites"][name], words.last_dice(facts, name)
-    why = words.last_lost(facts, name)
+    why = words.why(facts, name)
     state = [_state(words.site_words(facts, name)), *([element("span", why, class_="sub")] if why else [])]
     parts = [element("span", f"{label} ", element("b", number(dice[label], 2))) for label in sorted(dice)]
     scores: list[Content] = [element("b", number(words.mean(dice), 3))]

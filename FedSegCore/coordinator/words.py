@@ -57,6 +57,8 @@ def size(count: float) -> str:
 
 def state_of(facts: Facts) -> Words:
     """How the study goes."""
+    if facts["state"] != "finished" and shortage(facts):
+        return Words("bad", "Too few sites: more must be invited")
     if facts["state"] == "waiting":
         come = sum(one["state"] == "joined" for one in facts["sites"].values())
         return Words("waits", f"Waiting: {come} of the {facts['min_sites']} sites needed have joined")
@@ -81,6 +83,8 @@ def site_words(facts: Facts, site: str) -> Words:
         return Words("bad", "its invitation has expired")
     if state in _GONE:
         return _STANDING[state]
+    if state == "enrolled" and one.get("refused"):
+        return Words("bad", "was refused")
     if facts["state"] == "finished":
         return (
             Words("good", "has the models") if one.get("models") else _FINISHED.get(state, _STANDING["sent"])
@@ -131,6 +135,59 @@ def last_lost(facts: Facts, site: str) -> str:
     if not lost or lost[-1]["round"] <= _last_part(facts, site):
         return ""
     return f"left out of round {lost[-1]['round']}: {lost[-1]['reason']}"
+
+
+def why(facts: Facts, site: str) -> str:
+    """What stands in the way of a site: why it was refused when it joined, or left out last; "" for nothing."""
+    one = facts["sites"][site]
+    return str(one["refused"]) if _is_refused(one) else last_lost(facts, site)
+
+
+def shortage(facts: Facts) -> str:
+    """Why the study cannot go on with the sites that have come or may yet come; "" where it can.
+
+    Where nobody was lost, and the coordinator has only not invited enough sites yet, it can.
+    """
+    lost = {name: _loss(facts, name) for name in facts["sites"]}
+    reasons = [f"{name} {reason}" for name, reason in lost.items() if reason]
+    there = [name for name, one in facts["sites"].items() if not lost[name] and one["state"] != "uninvited"]
+    if not reasons or len(there) >= facts["min_sites"]:
+        return ""
+    number = f"only {len(there)}" if there else "none"
+    return f"The study needs {facts['min_sites']} sites, and {number} can take part: {'; '.join(reasons)}."
+
+
+def remedy(facts: Facts) -> str:
+    """What helps against a shortage."""
+    new = to_invite(facts)
+    ways = [
+        f"invite {' or '.join(new)} (fedseg invite SITE --from {facts['folder']} -o SITE.fedseg)"
+        if new
+        else "",
+        "let a site that was refused correct its dataset and join again"
+        if any(_is_refused(one) for one in facts["sites"].values())
+        else "",
+        "take a site that has left off the roster and invite it again, as the walk-through tells"
+        if any(one["state"] == "left" for one in facts["sites"].values())
+        else "",
+        "stop, lower min_sites in the study and serve it again",
+    ]
+    told = "; or ".join(way for way in ways if way)
+    return f"The port stays open, and nothing is lost: {told}."
+
+
+def _loss(facts: Facts, site: str) -> str:
+    """Why a site that was invited will not come by itself; "" where it may."""
+    one = facts["sites"][site]
+    if one["state"] == "left":
+        return "has left"
+    if one["state"] == "invited" and facts["time"] > one["expires"]:
+        return "did not use its invitation before it expired"
+    return f"was refused ({str(one['refused']).rstrip('.')})" if _is_refused(one) else ""
+
+
+def _is_refused(one: Mapping[str, Any]) -> bool:
+    return one["state"] == "enrolled" and bool(one.get("refused"))
 
 
 def to_invite(facts: Facts) -> list[str]:

@@ -120,7 +120,7 @@ class Passport:
                 intensity=intensity,
                 **axes,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(
                 "This is not a passport of this version of FedSeg: a key is missing or of the wrong kind.",
                 "Let the site make its passport again with the same version.",

@@ -44,6 +44,8 @@ def _coordinator(facts: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     heads = ("site", "state", "last heard of", "round", "cases", "Dice", "up", "down")
     yield from _aligned([heads, *(_row(facts, name) for name in facts["sites"])])
+    if facts["state"] != "finished" and (short := words.shortage(facts)):
+        yield f"{short} {words.remedy(facts)}"
     for one in facts["lost"][-5:]:
         yield f"Left out of round {one['round']} of {one['run']}: {one['site']}: {one['reason']}"
     for name in words.to_invite(facts) if facts["state"] != "finished" else ():
@@ -81,7 +83,7 @@ def _where(facts: Mapping[str, Any]) -> str:
 
 
 def _row(facts: Mapping[str, Any], name: str) -> Sequence[str]:
-    one, why = facts["sites"][name], words.last_lost(facts, name)
+    one, why = facts["sites"][name], words.why(facts, name)
     state = words.site_words(facts, name).text
     return (
         name, f"{state} ({why})" if why else state, words.heard(facts, name), str(one.get("round", words.ABSENT)),

@@ -117,9 +117,12 @@ class House:
         self.link.attached.clear()
         self.link.status, self.link.body, self.link.quota = 200, ANSWER, Quota()
         self.roster = Roster(self.folder / "roster", SITES, now=lambda: self.now)
-        board = Board(self.folder / "status.json", study="s", runs=["r"], total=2, emit=lambda *a, **b: None)
+        self.board = Board(
+            self.folder / "status.json", study="s", runs=["r"], total=2, emit=lambda *a, **b: None,
+            members=SITES, entries=self.roster.entries,
+        )  # fmt: skip
         self.hub = StudyHub(
-            "s", identity="identity", roster=self.roster, engine=self.link, board=board, welcome=self.welcome,  # type: ignore[arg-type]
+            "s", identity="identity", roster=self.roster, engine=self.link, board=self.board, welcome=self.welcome,  # type: ignore[arg-type]
         )  # fmt: skip
         for site in SITES:
             self.roster.invite(site, f"token of {site}", expires=self.now + 100)

@@ -191,3 +191,74 @@ def test_an_entry_of_the_roster_that_left_has_left(tmp_path: Path) -> None:
     left = Entry("north", "digest", 1.0, state="left")
     board = Board(tmp_path / "status.json", study="s", runs=[], total=1, emit=print, entries=lambda: [left])
     assert board.snapshot()["sites"]["north"]["state"] == "left"
+
+
+def warnings(stage: Stage) -> list[str]:
+    return [fields["message"] for event, fields in stage.told if event == "warning"]
+
+
+def ahead(stage: Stage, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let the board be asked again some time from now."""
+    monkeypatch.setattr(stage.board, "_saved", stage.board._saved - seconds)
+    stage.board.beat()
+
+
+def test_a_study_that_nobody_was_invited_to_yet_is_short_of_nobody(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead(stage, monkeypatch, 9)
+    stage.roster.invite("north", "token", 1e12)
+    ahead(stage, monkeypatch, 9)
+    assert warnings(stage) == []
+
+
+def test_that_too_few_sites_can_still_come_is_told_once_with_the_way_out(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.roster.invite("north", "token", 1e12)
+    stage.roster.invite("south", "token", 5.0)
+    for _ in range(3):
+        ahead(stage, monkeypatch, 9)
+    (message,) = warnings(stage)
+    assert message == (
+        "The study needs 2 sites, and only 1 can take part: south did not use its invitation before it expired."
+    )
+    fix = stage.told[-1][1]["fix"]
+    assert "fedseg invite SITE --from" in fix and "The port stays open" in fix and "min_sites" in fix
+
+
+def test_a_new_invitation_ends_the_shortage_and_the_next_is_told_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.roster.invite("north", "token", 1e12)
+    for expires in (5.0, 1e12, 5.0):
+        stage.roster.invite("south", "token", expires)
+        ahead(stage, monkeypatch, 9)
+    assert len(warnings(stage)) == 2
+
+
+def test_sites_that_left_while_the_study_runs_are_missed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("north", "south"):
+        stage.roster.invite(name, "token", 1e12)
+        stage.roster.enrol(name, "token", f"key of {name}")
+    stage.board.put(state="running")
+    for name in ("north", "south"):
+        stage.roster.leave(name)
+        ahead(stage, monkeypatch, 9)
+    assert warnings(stage) == [
+        "The study needs 2 sites, and only 1 can take part: north has left.",
+        "The study needs 2 sites, and none can take part: north has left; south has left.",
+    ]
+
+
+def test_why_a_site_was_refused_is_kept_until_it_has_joined(stage: Stage) -> None:
+    stage.roster.invite("north", "token", 1e12)
+    stage.roster.enrol("north", "token", "key")
+    for _ in range(2):
+        stage.board.refuse("north", "It annotates Spleen.", "Name the structures.")
+    assert warnings(stage) == ["north was refused: It annotates Spleen."]
+    assert stage.anew().snapshot()["sites"]["north"]["refused"] == "It annotates Spleen."
+    stage.board.emit("site_state", site="north", state="joined")
+    assert "refused" not in stage.facts["sites"]["north"]

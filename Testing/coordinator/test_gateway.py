@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from FedSegCore.coordinator import bodies, gateway
 from FedSegCore.coordinator.gateway import make_app
 from FedSegCore.errors import StudyError
+from FedSegCore.version import VERSION
 from Testing.coordinator.doors import ANSWER, FakeSuperLink, House, Visitor, joining
 
 FOR_SITES = [
@@ -108,7 +109,7 @@ def test_an_enrolment_that_cannot_be_read_is_refused(door: TestClient, house: Ho
 
 
 def enrolment(site: str, token: str, visitor: Visitor) -> dict[str, str]:
-    return {"site": site, "token": token, "engine_key": visitor.engine_key, "fedseg": "1.0.0"}
+    return {"site": site, "token": token, "engine_key": visitor.engine_key, "fedseg": VERSION}
 
 
 def test_tokens_that_are_foreign_expired_or_used_are_refused_with_the_reason(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from FedSegCore.agreement import agree
 from FedSegCore.coordinator.roster import Refused
 from FedSegCore.data.phantom import write_phantom_dataset
+from FedSegCore.errors import StudyError
 from FedSegCore.federation.joining import Joining
 from FedSegCore.setting import read_sites
 from FedSegCore.sitedata import declare
@@ -70,6 +71,35 @@ def test_a_passport_of_impossible_numbers_is_refused_in_a_sentence_and_not_kept(
 def _facts(one: Joining) -> dict[str, Any]:
     names = ("modalities", "labels", "values", "num_cases", "licence")
     return {name: copy.deepcopy(getattr(one, name)) for name in names}
+
+
+def test_why_a_word_was_refused_stands_on_the_board(house: House) -> None:
+    house.refusal = StudyError("north annotates Spleen; the study has Liver.", "Name the structures.")
+    with pytest.raises(Refused, match="Spleen"):
+        house.hub.join("north", joining())
+    facts = house.board.snapshot()["sites"]["north"]
+    assert (facts["state"], facts["refused"]) == ("enrolled", "north annotates Spleen; the study has Liver.")
+    house.refusal = None
+    house.hub.join("north", joining())
+    assert "refused" not in house.board.snapshot()["sites"]["north"]
+
+
+def test_a_site_that_is_turned_away_hears_why_and_may_join_with_another_word(house: House) -> None:
+    house.hub.join("north", joining())
+    house.hub.turn_away("north", "It does not go together with the others.", "Make the passport again.")
+    assert house.roster.joined() == {}
+    house.hub.agree({"agreement": {}})
+    with pytest.raises(Refused, match="does not go together") as caught:
+        house.hub.study("north")
+    assert caught.value.status == 409
+    house.hub.join("north", joining(num_cases=4))
+    assert house.hub.study("north") == {"agreement": {}}
+
+
+def test_who_has_not_joined_is_not_told_what_the_others_agreed_on(house: House) -> None:
+    house.hub.agree({"agreement": {}})
+    with pytest.raises(Refused, match="has not joined"):
+        house.hub.study("north")
 
 
 def test_a_site_that_leaves_loses_its_connection_and_its_word(house: House) -> None:

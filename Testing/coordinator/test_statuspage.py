@@ -208,6 +208,18 @@ def test_an_invitation_that_has_expired_is_told() -> None:
     assert "its invitation has expired" in words_of(status_page(facts))
 
 
+def test_a_study_that_too_few_can_take_part_in_says_so_first_and_how_to_go_on() -> None:
+    facts = waiting()
+    facts["sites"]["island"]["expires"] = facts["time"] - 5
+    facts["sites"]["south"] = site("enrolled", refused="It annotates <Spleen>; the study has Liver.")
+    page = status_page(facts)
+    assert "Too few sites: more must be invited" in page
+    assert "The study needs 2 sites, and only 1 can take part: island did not use its invitation" in page
+    assert "was refused (It annotates &lt;Spleen&gt;; the study has Liver)" in page
+    assert "invite island" in page and "correct its dataset and join again" in page
+    assert page.index('id="shortage"') < page.index('id="overview"')
+
+
 def test_a_finished_study_tells_who_has_the_models() -> None:
     sites = {"north": site("sent", models=True), "south": site("sent", seen=900), "west": site("left")}
     text = words_of(status_page(standing("finished", sites, run=RUN, round=20, eta_s=0.0)))
