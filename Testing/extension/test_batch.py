@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -220,12 +222,23 @@ def ends(work: Callable[..., int], told: str = sys.executable) -> int:
     return code
 
 
-@pytest.mark.parametrize("error", [RuntimeError("odd"), KeyboardInterrupt(), OSError("no such program")])
+@pytest.mark.parametrize("error", [RuntimeError("odd"), OSError("no such program")])
 def test_slicer_is_ended_whatever_happens(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
     def work(*_: object) -> int:
         raise error
 
     assert ends(work) == 1 and type(error).__name__ in capsys.readouterr().err
+
+
+def test_an_interruption_is_told_in_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(*_: object) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert ends(work) == 1 and capsys.readouterr().err == "Interrupted.\n"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_command_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:

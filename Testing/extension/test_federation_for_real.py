@@ -142,3 +142,72 @@ def test_a_hospital_stops_and_goes_on_from_its_panel_with_real_images(
     assert before < len(rows(ui.sentTable)) == verify_ledger(folder / "ledger.jsonl")
     assert rows(ui.arrivedTable) == ["global fedavg"] and listed(panel) == ["global"]
     assert "Anterior, Posterior" in ui.cardLabel.text
+
+
+def board(federation: Hospitals) -> dict[str, Any]:
+    """What the coordinator's status says."""
+    facts: dict[str, Any] = json.loads((federation.out / "status.json").read_text())
+    return facts
+
+
+def test_a_hospital_pauses_resumes_and_leaves_from_its_panel_and_the_coordinator_sees_it(
+    app: App, federation: Hospitals
+) -> None:
+    sites = {"north": "", "south": ""}
+    write_study(federation.folder, sites, methods=["fedavg"], rounds=14, more="min_sites = 1")
+    served(federation)
+    panel = invited(app, federation)
+    ui, part = panel.ui, panel._federation._part
+    agree(app, panel)
+    app.wait(lambda: "1 update" in rows(ui.sentTable), LONGEST_S)
+
+    app.click(ui.pauseButton)
+    app.wait(lambda: "Paused. The study goes on without this hospital." in ui.studyLabel.text, LONGEST_S)
+    assert ui.pauseButton.text == "Resume" and not ui.studyProgressBar.visible
+    messages, paused_at = len(rows(ui.sentTable)), board(federation)["round"]
+    app.wait(lambda: board(federation)["round"] > paused_at + 1, LONGEST_S)
+    assert board(federation)["sites"]["north"]["state"] == "paused"
+    assert list(board(federation)["rounds"][-1]["sites"]) == ["south"]
+    assert len(rows(ui.sentTable)) == messages, "nothing leaves meanwhile"
+
+    app.click(ui.pauseButton)
+    app.wait(lambda: len(rows(ui.sentTable)) > messages, LONGEST_S)
+    app.wait(lambda: "north" in board(federation)["rounds"][-1]["sites"], LONGEST_S)
+    assert ui.pauseButton.text == "Pause" and board(federation)["sites"]["north"]["state"] != "paused"
+
+    app.answers.append(True)
+    app.click(ui.leaveButton)
+    app.wait(lambda: not part.isRunning, LONGEST_S)
+    assert ui.studyMessageLabel.text.startswith("This hospital has left the study. Nothing more is sent.")
+    assert not ui.goOnButton.visible and not ui.leaveButton.visible
+    folder = Path(part.member.folder)
+    sent = verify_ledger(folder / "ledger.jsonl")
+    assert sent == len(rows(ui.sentTable))
+    federation.finish()
+    facts = board(federation)
+    assert facts["sites"]["north"]["state"] == "left" and list(facts["rounds"][-1]["sites"]) == ["south"]
+    assert facts["round"] == 14 and verify_ledger(folder / "ledger.jsonl") == sent
+
+
+def test_a_hospital_that_lets_others_use_its_model_publishes_it_once_at_the_end(
+    app: App, federation: Hospitals
+) -> None:
+    sites = {"north": "publish_personal = true", "south": "publish_personal = true"}
+    write_study(federation.folder, sites, methods=["iopfl"])
+    served(federation)
+    panel = invited(app, federation)
+    ui = panel.ui
+    assert "own model" not in ui.leavesLabel.text
+    app.click(ui.publishCheckBox)
+    assert "own model" in ui.leavesLabel.text, "who agrees has read that it leaves"
+    agree(app, panel)
+    folder = ended(app, panel)
+    federation.finish()
+    (place,) = (place for place, row in enumerate(rows(ui.sentTable)) if row.endswith("publish"))
+    ui.sentTable.cellClicked.emit(place, 0)
+    assert "head." in ui.sentDetails.plainText, "the message's tensors can be read"
+    assert verify_ledger(folder / "ledger.jsonl") == ui.sentTable.rowCount
+    for kept in (federation.out, federation.home("south")):
+        names = {path.stem for path in kept.glob("**/models/*.safetensors")}
+        assert names == {"global", "personal-north"}, "south agreed to nothing of the kind"
+    assert sorted(listed(panel)) == ["Mixture of all, fitted to the volume", "global", "personal-north"]

@@ -92,9 +92,12 @@ class Run:
             self._load_modules(slicer)
             slicer.app.startupCompleted.emit()
             self._execute()
+            slicer.app.processEvents()
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else int(end.code is not None)
-        slicer.app.processEvents()
+        finally:
+            for name in slicer.app.moduleManager().modulesNames():
+                slicer.app.moduleManager().unload(name)
         if slicer.app.exitCode is not None:
             return int(slicer.app.exitCode)
         if self.options.is_testing:

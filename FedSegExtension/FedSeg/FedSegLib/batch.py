@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -14,7 +14,7 @@ from typing import Any
 from FedSegLib.batchtable import Table
 from FedSegLib.command import Command, CommandNotFound, slicersCommand, trainWords
 from FedSegLib.events import readEvent
-from FedSegLib.job import lastWords
+from FedSegLib.job import lastWords, ownGroup, signalTree
 from FedSegLib.translation import tr as _
 
 FAILED, USAGE = 1, 2
@@ -34,6 +34,7 @@ def runScript(slicer, work: Callable[[Sequence[str], Command, Mapping[str, str]]
         work: from words, command and the variables of the time before Slicer started to the exit code.
     """
     code = FAILED
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever asks for the end interrupts
     try:
         words = sys.argv[2:] if sys.argv[1:2] == ["--"] else sys.argv[1:]
         code = work(words, slicersCommand(slicer), slicer.util.startupEnvironment())
@@ -42,9 +43,12 @@ def runScript(slicer, work: Callable[[Sequence[str], Command, Mapping[str, str]]
         code = USAGE
     except SystemExit as ended:  # of argparse, which has said why
         code = ended.code if isinstance(ended.code, int) else FAILED
+    except KeyboardInterrupt:
+        print(_("Interrupted."), file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:
+        signal.signal(signal.SIGTERM, before)
         slicer.util.exit(code)
 
 
@@ -98,31 +102,45 @@ def trainOn(words: Sequence[str], command: Command, environment: Mapping[str, st
 def call(
     command: Command, words: Sequence[str], environment: Mapping[str, str], take: Callable[[Event], None]
 ) -> int:
-    """Run the command to its end and hand on its events; its exit code.
+    """Run the command to its end and hand on its events, its last ones too where it is interrupted; its exit code.
 
     Raises:
         OSError: it could not be started.
     """
-    flags = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
     with subprocess.Popen(
         [*command.words, *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env=command.environment(environment),
-        **flags,
+        **ownGroup(),
     ) as process:
-        hasEnded = False
         try:
-            for event in filter(None, map(readEvent, process.stdout)):
-                hasEnded = hasEnded or event["event"] in ("result", "error")
-                take(event)
+            hasEnded = _hear(process, take)
         except BaseException:
-            process.terminate()
+            signalTree(process, force=True)
             raise
     if not hasEnded:
         fix = _("Free some memory and go on with --resume.")
         take({"event": "error", "message": lastWords(process.returncode), "fix": fix})
     return process.returncode if hasEnded and process.returncode >= 0 else FAILED
+
+
+def _hear(process: subprocess.Popen, take: Callable[[Event], None]) -> bool:
+    """Hand on what a process tells until it falls silent, as it does soon after an interruption; whether it told
+    how it ended."""
+    ends = []
+
+    def follow() -> None:
+        for event in filter(None, map(readEvent, process.stdout)):
+            ends.extend([event] if event["event"] in ("result", "error") else [])
+            take(event)
+
+    try:
+        follow()
+    except KeyboardInterrupt:
+        signalTree(process, force=False)
+        follow()
+    return bool(ends)
 
 
 def _tell(event: Event, say: Say) -> None:

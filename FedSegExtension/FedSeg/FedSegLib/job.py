@@ -54,7 +54,7 @@ class Job:
                 stderr=subprocess.PIPE,
                 cwd=str(folder),
                 env=command.environment(environment),
-                **_ownGroup(),
+                **ownGroup(),
             )
         except OSError as error:
             self._fail(
@@ -90,7 +90,7 @@ class Job:
         elif ended and self._killAt is None:
             self._killAt = time.monotonic() + _PATIENCE  # what it started still holds its output
         elif self._killAt is not None and time.monotonic() > self._killAt:
-            self._signalTree(force=True)
+            signalTree(self._process, force=True)
         return self.state == RUNNING
 
     def cancel(self) -> None:
@@ -98,13 +98,13 @@ class Job:
         if self.state == RUNNING and not self._cancelled:
             self._cancelled = True
             self._killAt = time.monotonic() + _PATIENCE
-            self._signalTree(force=False)
+            signalTree(self._process, force=False)
 
     def kill(self) -> None:
         """End the process tree at once."""
         if self.state == RUNNING:
             self._cancelled = True
-            self._signalTree(force=True)
+            signalTree(self._process, force=True)
             self.wait(_PATIENCE)
 
     def wait(self, seconds: float | None = None) -> str:
@@ -137,7 +137,7 @@ class Job:
         self._takePieces()
         self.story.close()
         if self._cancelled:
-            self._signalTree(force=True)  # nothing that the process started outlives it
+            signalTree(self._process, force=True)  # nothing that the process started outlives it
             self.state = CANCELLED
         elif self.story.error is not None:
             self.state = FAILED
@@ -153,13 +153,6 @@ class Job:
         self.story.error = Message(text, fix)
         self.state = FAILED
 
-    def _signalTree(self, *, force: bool) -> None:
-        if os.name == "nt":
-            subprocess.Popen(["taskkill", "/F", "/T", "/PID", str(self._process.pid)], **_ownGroup())
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended already
-            os.killpg(self._process.pid, signal.SIGKILL if force else signal.SIGTERM)
-
 
 def lastWords(code: int) -> str:
     """What is said of a process that ended without a result; a negative exit code is a signal's."""
@@ -168,8 +161,17 @@ def lastWords(code: int) -> str:
     return _("FedSeg ended without a result (exit code {code}).").format(code=code)
 
 
-def _ownGroup() -> dict:
-    """So that a signal reaches all that the process starts, and no console window opens."""
+def ownGroup() -> dict:
+    """How a process is started so that a signal reaches all that it starts, and no console window opens."""
     if os.name == "nt":
         return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
+
+
+def signalTree(process: subprocess.Popen, *, force: bool) -> None:
+    """Ask a process of its own group, and all that it started, to end; or end them."""
+    if os.name == "nt":
+        subprocess.Popen(["taskkill", "/F", "/T", "/PID", str(process.pid)], **ownGroup())
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended already
+        os.killpg(process.pid, signal.SIGKILL if force else signal.SIGTERM)
