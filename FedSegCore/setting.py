@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from FedSegCore.agreement import Agreement, agree, network_of, refuse_unknown
-from FedSegCore.data.batches import CachedCase, cache_case
 from FedSegCore.data.case import Case
+from FedSegCore.data.casefiles import CaseFiles
+from FedSegCore.data.io import read_header
 from FedSegCore.data.plan import Plan
+from FedSegCore.data.prepared import PreparedCase, cache_case, file_case
 from FedSegCore.federation.joining import Joining
 from FedSegCore.federation.method import ClientInfo
 from FedSegCore.inference.modelfile import ModelHeader
@@ -105,12 +109,36 @@ class Setting:
             network=NetworkTable(self.study.network.kind, network.channels, network.norm),
         )
 
-    def cache(self, data: SiteData, cases: Iterable[Case]) -> tuple[CachedCase, ...]:
-        """Read and prepare cases of a site, once."""
+    def cache(
+        self, data: SiteData, cases: Iterable[Case], *, files: CaseFiles | None = None
+    ) -> tuple[PreparedCase, ...]:
+        """Read and prepare cases of a site, once: in memory, or in `files`."""
+        how = cache_case if files is None else partial(file_case, files=files)
         return tuple(
-            cache_case(case, data.dataset, self.plan, data.annotation, channels=data.sources)
-            for case in cases
+            how(case, data.dataset, self.plan, data.annotation, channels=data.sources) for case in cases
         )
+
+    def prepared_bytes(self) -> int:
+        """What the prepared cases of all sites that are here take, told from the images' headers alone.
+
+        Raises:
+            DataError: an image that cannot be read.
+        """
+        trained = ((data, case) for data in self.sites for case in (*data.training, *data.validation))
+        tested = ((data, case) for data in self.sites for case in data.test)
+        voxel = 4 * len(self.inputs) + len(self.labels)
+        total = sum(voxel * math.prod(self._grids(*one)[1]) for one in trained)
+        for grid, prepared in (self._grids(*one) for one in tested):
+            # The scan and its reference on the image's own grid, too; see `TestCase`.
+            total += 4 * len(self.inputs) * math.prod(prepared) + (4 + len(self.labels)) * math.prod(grid)
+        return total
+
+    def _grids(self, data: SiteData, case: Case) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shape of a case's first image, and of what it is prepared to."""
+        channel = next(source for source in data.sources if source is not None)
+        header = read_header(case.images[channel])
+        x, y, z = (*header.shape, 1)[:3]
+        return (x, y, z), self.plan.geometry((x, y, z), header.affine).prepared_shape
 
 
 def read_setting(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from FedSegCore.data.batches import input_sources
 from FedSegCore.data.case import Case, Dataset, read_dataset
 from FedSegCore.data.choice import Choice, choose_cases
 from FedSegCore.data.labels import Annotation, LabelSet, annotate, renamed
 from FedSegCore.data.passport import make_passport
+from FedSegCore.data.prepared import input_sources
 from FedSegCore.errors import DataError, StudyError, nearest
 from FedSegCore.federation.joining import Joining
 from FedSegCore.study import StudySite

@@ -1,50 +1,29 @@
-"""From prepared cases in memory to batches of random patches.
+"""From prepared cases to batches of random patches.
 
-A case is read, prepared and cached once (`cache_case`); an epoch then draws patches from memory and never
-opens a file. How many steps an epoch has follows from the number of samples and the batch size alone, so
-every method gets the same number of optimizer steps from the same site.
+An epoch draws patches from cases that were read and prepared once (`FedSegCore.data.prepared`). How many steps an
+epoch has follows from the number of samples and the batch size alone, so every method gets the same number of
+optimizer steps from the same site.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from dataclasses import dataclass, replace
+from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from FedSegCore.data.reading import read_labelled_case
-from FedSegCore.errors import DataError, nearest
+from FedSegCore.data.prepared import CachedCase as CachedCase
+from FedSegCore.data.prepared import PreparedCase
+from FedSegCore.errors import DataError
 from FedSegCore.tensors.transfer import to_device
-
-if TYPE_CHECKING:
-    from FedSegCore.data.case import Case, Dataset
-    from FedSegCore.data.labels import Annotation
-    from FedSegCore.data.plan import Plan
 
 _MAX_CENTRES = 4096
 """Foreground positions kept a sample and structure; more would only cost memory."""
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class CachedCase:
-    """A prepared case in memory.
-
-    Attributes:
-        name: the case's name; stays at the site.
-        image: one channel a network input; 0 where the site lacks the input. In a 2-D study Z counts slices.
-        target: 1 inside the structure; 0 outside and where the structure is not annotated.
-        annotated: which structures the site annotates.
-    """
-
-    name: str
-    image: Float[Tensor, "c x y z"]
-    target: UInt8[Tensor, "l x y z"]
-    annotated: Bool[Tensor, " l"]
 
 
 @final
@@ -63,16 +42,51 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """One thing an epoch visits: a volume (3-D) or a slice (2-D), at least as large as the patch.
+    """One thing an epoch visits: a volume (3-D) or a slice (2-D), thought of as at least as large as the patch.
 
-    `centres` holds positions (N, dims) of foreground for each structure that has any; `case` is its case's number.
+    Attributes:
+        case, number: whose it is, and that case's number.
+        z: which slice; None for the volume.
+        centres: positions (N, dims) of foreground for each structure that has any, on the padded grid.
+        begins: where on the padded grid the image begins.
+        lowest: each channel's minimum, with which a smaller image is padded; empty where none is needed.
     """
 
-    image: Tensor
-    target: Tensor
-    annotated: Tensor
+    case: PreparedCase
+    number: int
+    z: int | None
+    sides: tuple[int, ...]
+    begins: tuple[int, ...]
+    lowest: Tensor
     centres: tuple[Tensor, ...]
-    case: int
+
+    @property
+    def image(self) -> Tensor:
+        """(C, *S), without padding."""
+        return self.case.image if self.z is None else self.case.image[..., self.z]
+
+    @property
+    def target(self) -> Tensor:
+        """(L, *S), without padding."""
+        return self.case.target if self.z is None else self.case.target[..., self.z]
+
+    def cut(self, start: Sequence[int], patch: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Image and target of the patch that begins there on the padded grid: images are padded with each
+        channel's minimum, targets with 0."""
+        image, target = self.image, self.target
+        if not self.lowest.numel():
+            window = (slice(None), *(slice(a, a + side) for a, side in zip(start, patch, strict=True)))
+            return image[window], target[window]
+        here, there = [slice(None)], [slice(None)]
+        for at, side, begin, whole in zip(start, patch, self.begins, image.shape[1:], strict=True):
+            first, last = max(at - begin, 0), min(at + side - begin, whole)
+            here.append(slice(first, last))
+            there.append(slice(first + begin - at, last + begin - at))
+        padded = self.lowest.view(-1, *[1] * len(patch)).repeat(1, *patch)
+        padded[tuple(there)] = image[tuple(here)]
+        structures = target.new_zeros(len(target), *patch)
+        structures[tuple(there)] = target[tuple(here)]
+        return padded, structures
 
 
 @final
@@ -94,7 +108,7 @@ class Batches:
     """
 
     def __init__(
-        self, cases: Sequence[CachedCase], *, patch: Sequence[int], batch_size: int, dims: int
+        self, cases: Sequence[PreparedCase], *, patch: Sequence[int], batch_size: int, dims: int
     ) -> None:
         if not cases:
             raise DataError("Expected at least one training case, got none.", "Give the site training cases.")
@@ -107,9 +121,9 @@ class Batches:
         self.batch_size = batch_size
         self.dims = dims
         self._samples = [
-            _sample(*part, patch=self.patch, case=number)
+            _sample(case, number, z, patch=self.patch)
             for number, case in enumerate(cases)
-            for part in _parts(case, dims)
+            for z in (range(case.image.shape[-1]) if dims == 2 else [None])
         ]
         self._foreground = [index for index, sample in enumerate(self._samples) if sample.centres]
         self._empty = [index for index, sample in enumerate(self._samples) if not sample.centres]
@@ -154,7 +168,7 @@ class Batches:
             ]
             images, targets, annotated = zip(*patches, strict=True)
             batch = Batch(torch.stack(images), torch.stack(targets), torch.stack(annotated))
-            yield tuple(sample.case for sample in samples), batch
+            yield tuple(sample.number for sample in samples), batch
 
     def _order(self, generator: torch.Generator) -> Iterator[list[int]]:
         """The samples of each batch; those with foreground first, since the first third is centred on it."""
@@ -189,11 +203,10 @@ class Batches:
 
     def _room(self, sample: _Sample) -> list[int]:
         """How far a patch can be moved along each axis."""
-        return [side - patch for side, patch in zip(sample.image.shape[1:], self.patch, strict=True)]
+        return [side - patch for side, patch in zip(sample.sides, self.patch, strict=True)]
 
     def _cut(self, sample: _Sample, start: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        window = (slice(None), *(slice(a, a + side) for a, side in zip(start, self.patch, strict=True)))
-        return sample.image[window], sample.target[window], sample.annotated
+        return *sample.cut(start, self.patch), sample.case.annotated
 
     def _start_at_foreground(self, sample: _Sample, room: list[int], generator: torch.Generator) -> list[int]:
         """The corner of a patch centred on a voxel of a random structure, moved inside the volume."""
@@ -202,74 +215,25 @@ class Batches:
         return _corner(voxel, room, self.patch)
 
 
-def input_sources(
-    inputs: Sequence[str], *, owned: Sequence[str], channel_names: Sequence[str]
-) -> tuple[int | None, ...]:
-    """Which of a dataset's channels feeds each input of the network; None where the site has none.
-
-    One input and one owned modality belong together whatever their names, so that a CT site and an MR site
-    train one network. Otherwise names decide.
-
-    Args:
-        inputs: the study's network inputs by modality name.
-        owned: the modalities that the site uses in this study.
-        channel_names: the dataset's channels in file order.
-
-    Raises:
-        DataError: an owned modality that the dataset lacks, or none of the inputs owned.
-    """
-    for name in owned:
-        if name not in channel_names:
-            raise DataError(
-                f'Expected modality "{name}" among the dataset\'s channels {tuple(channel_names)}.',
-                nearest(name, channel_names),
-            )
-    if len(inputs) == 1 and len(owned) == 1:
-        return (channel_names.index(owned[0]),)
-    sources = tuple(channel_names.index(name) if name in owned else None for name in inputs)
-    if all(source is None for source in sources):
-        raise DataError(
-            f"Expected one of the network's inputs {tuple(inputs)}, got a site with {tuple(owned)}.",
-            "Name the site's modalities as the study's others do.",
-        )
-    return sources
-
-
-def cache_case(
-    case: Case, dataset: Dataset, plan: Plan, annotation: Annotation, *, channels: Sequence[int | None]
-) -> CachedCase:
-    """Read and prepare a case once, for training.
-
-    Args and errors are those of `read_labelled_case`; for `channels` see `input_sources`.
-    """
-    read = read_labelled_case(case, dataset, plan, annotation, channels=channels)
-    target = torch.from_numpy(plan.prepare_target(read.structures, read.geometry))
-    return CachedCase(case.name, read.image, target, torch.tensor(annotation.annotated))
-
-
-def _parts(case: CachedCase, dims: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The case itself in 3-D, its slices along Z in 2-D."""
-    if dims == 3:
-        yield case.image, case.target, case.annotated
-        return
-    for z in range(case.image.shape[-1]):
-        yield case.image[..., z], case.target[..., z], case.annotated
-
-
-def _sample(
-    image: Tensor, target: Tensor, annotated: Tensor, *, patch: tuple[int, ...], case: int
-) -> _Sample:
-    """A case or slice, padded to the patch where it is smaller, with its foreground listed."""
-    if any(want > side for want, side in zip(patch, image.shape[1:], strict=True)):
-        image, target = _padded(image, target, patch=patch)
-    centres = tuple(voxels for voxels in map(_centres, target[annotated]) if len(voxels))
-    return _Sample(image, target, annotated, centres, case)
+def _sample(case: PreparedCase, number: int, z: int | None, *, patch: tuple[int, ...]) -> _Sample:
+    """A case or slice, with its foreground listed."""
+    whole = _Sample(case, number, z, (), (), torch.empty(0), ())
+    image, target = whole.image, whole.target
+    inner = tuple(image.shape[1:])
+    sides = tuple(max(want, side) for want, side in zip(patch, inner, strict=True))
+    begins = tuple((outer - side) // 2 for outer, side in zip(sides, inner, strict=True))
+    centres = tuple(voxels for voxels in map(_centres, target[case.annotated]) if len(voxels))
+    if sides == inner:
+        return replace(whole, sides=sides, begins=begins, centres=centres)
+    moved = tuple(voxels + torch.tensor(begins) for voxels in centres)
+    lowest = image.flatten(1).amin(dim=1)
+    return replace(whole, sides=sides, begins=begins, lowest=lowest, centres=moved)
 
 
 def _middle(sample: _Sample) -> list[int]:
     """The mean position of its foreground, or the middle where it has none."""
     if not sample.centres:
-        return [side // 2 for side in sample.image.shape[1:]]
+        return [side // 2 for side in sample.sides]
     middle: list[int] = torch.cat(sample.centres).double().mean(0).long().tolist()
     return middle
 
@@ -279,22 +243,11 @@ def _corner(middle: Sequence[int], room: Sequence[int], patch: Sequence[int]) ->
     return [min(max(at - side // 2, 0), free) for at, side, free in zip(middle, patch, room, strict=True)]
 
 
-def _padded(image: Tensor, target: Tensor, *, patch: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Grown to the patch, centred: images with each channel's minimum, targets with 0."""
-    sides = [max(want, side) for want, side in zip(patch, image.shape[1:], strict=True)]
-    starts = [(whole - side) // 2 for whole, side in zip(sides, image.shape[1:], strict=True)]
-    inside = tuple(slice(a, a + side) for a, side in zip(starts, image.shape[1:], strict=True))
-    padded = image.flatten(1).amin(dim=1).view(-1, *[1] * len(patch)).repeat(1, *sides)
-    padded[(slice(None), *inside)] = image
-    structures = target.new_zeros(len(target), *sides)
-    structures[(slice(None), *inside)] = target
-    return padded, structures
-
-
 def _centres(structure: Tensor) -> Tensor:
     """Positions (N, dims) of the structure's voxels, evenly thinned to at most `_MAX_CENTRES`."""
-    voxels = structure.nonzero()
-    return voxels[:: max(1, math.ceil(len(voxels) / _MAX_CENTRES))].clone()
+    places = torch.from_numpy(np.flatnonzero(structure.numpy()))
+    chosen = places[:: max(1, math.ceil(len(places) / _MAX_CENTRES))]
+    return torch.stack(torch.unravel_index(chosen, structure.shape), dim=1)
 
 
 def _endless(indices: Sequence[int], generator: torch.Generator) -> Iterator[int]:

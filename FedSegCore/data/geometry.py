@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SPACING_TOLERANCE = 1e-3
 """Spacings closer than this share of each other are the same: no resampling."""
+_AT_ONCE = 2**20
+"""Voxels that are resampled at once; what is made on the way stays small beside the image."""
 
 
 @final
@@ -162,8 +164,13 @@ def _along_axis(array: np.ndarray, axis: int, *, size: int, widest: float) -> np
     shape = [1] * array.ndim
     shape[axis] = size
     total = np.zeros((*array.shape[:axis], size, *array.shape[axis + 1 :]), dtype=np.float32)
-    for tap, weight in zip(taps, weights, strict=True):
-        total += np.take(array, tap, axis=axis) * weight.reshape(shape)
+    other = axis - 1 if axis == array.ndim - 1 else axis + 1
+    step = max(1, _AT_ONCE * array.shape[other] // total.size)
+    for start in range(0, array.shape[other], step):
+        slab = (*(slice(None),) * other, slice(start, start + step))
+        part, into = array[slab], total[slab]
+        for tap, weight in zip(taps, weights, strict=True):
+            into += np.take(part, tap, axis=axis) * weight.reshape(shape)
     return total
 
 

@@ -66,7 +66,7 @@ class Intensity:
 
     def apply(self, image: np.ndarray) -> Float32[np.ndarray, "x y z"]:
         """The image as the network sees it, same shape, float32."""
-        image = image.astype(np.float32)
+        image = image.astype(np.float32)  # the one copy, in which all the rest happens
         if self.rule == "window":
             return _spread(image, self.lower, self.upper)
         lower, upper = (float(value) for value in np.percentile(image, [self.lower, self.upper]))
@@ -74,11 +74,13 @@ class Intensity:
             lower, upper = float(image.min()), float(image.max())
         if self.rule == "percentile":
             return _spread(image, lower, upper)
-        image = np.clip(image, np.float32(lower), np.float32(upper))
+        np.clip(image, np.float32(lower), np.float32(upper), out=image)
         mean, deviation = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64))
         if deviation <= 1e-7 * max(abs(mean), 1e-30):
             return np.zeros_like(image)
-        return ((image - np.float32(mean)) / np.float32(deviation)).astype(np.float32)
+        image -= np.float32(mean)
+        image /= np.float32(deviation)
+        return image
 
 
 CT_WINDOW = Intensity("window", -160.0, 240.0)
@@ -87,11 +89,12 @@ DEFAULT_INTENSITY = Intensity("zscore", 0.5, 99.5)
 
 
 def _spread(image: np.ndarray, lower: float, upper: float) -> np.ndarray:
-    """[lower, upper] -> [0, 1] -> (x - 0.5) / 0.25."""
+    """[lower, upper] -> [0, 1] -> (x - 0.5) / 0.25, in place."""
     if not lower < upper:
         return np.zeros_like(image)
-    unit = (np.clip(image, np.float32(lower), np.float32(upper)) - np.float32(lower)) / np.float32(
-        upper - lower
-    )
-    spread: np.ndarray = ((unit - np.float32(_CENTRE)) / np.float32(_SCALE)).astype(np.float32)
-    return spread
+    np.clip(image, np.float32(lower), np.float32(upper), out=image)
+    image -= np.float32(lower)
+    image /= np.float32(upper - lower)
+    image -= np.float32(_CENTRE)
+    image /= np.float32(_SCALE)
+    return image

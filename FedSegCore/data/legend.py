@@ -93,13 +93,21 @@ def make_legend(
         label_map: the masks painted over each other.
         values: name -> own value of each of the masks.
     """
-    counts = [np.bincount(label_map[region], minlength=MAX_LABEL_VALUE + 1) for region in regions]
+    counts = [_counts(label_map, region) for region in regions]
     painted = {own: inside[own] for own, inside in zip(values.values(), counts, strict=True)}
     structures = {}
     for inside, (name, own) in zip(counts, values.items(), strict=True):
         covering = {value for value, voxels in painted.items() if 2 * inside[value] > voxels}
         structures[name] = tuple(sorted(covering | {own}))
     return Legend(structures, slices_along)
+
+
+def _counts(label_map: UInt8[np.ndarray, "x y z"], region: Bool[np.ndarray, "x y z"]) -> np.ndarray:
+    """How often each value stands in a region, counted plane by plane: numpy widens what it counts to 8 bytes."""
+    counts = np.zeros(MAX_LABEL_VALUE + 1, dtype=np.int64)
+    for values, inside in zip(label_map, region, strict=True):
+        counts += np.bincount(values[inside], minlength=len(counts))
+    return counts
 
 
 def read_legend(path: Path) -> Legend | None:

@@ -178,7 +178,8 @@ def _check_channel(volume: Volume, first: Volume, *, modality: str) -> None:
             _GRID_FIX,
         )
     with np.errstate(over="ignore"):
-        finite = np.isfinite(volume.array.astype(np.float32)).all()
+        planes = (plane.astype(np.float32, copy=False) for plane in volume.array)
+        finite = volume.array.dtype.kind in "biu" or all(np.isfinite(plane).all() for plane in planes)
     if not finite:
         raise DataError(
             f"The {modality} image contains NaN or infinite values.", "Replace them, or leave the case out."

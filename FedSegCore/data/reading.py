@@ -72,7 +72,9 @@ def read_labelled_case(
             "Export the label map on the image's grid; `fedseg check` lists all such files.",
         )
     prepared = plan.prepare(volumes, [dataset.channel_names[channel] for channel in owned])
-    image = torch.zeros(len(channels), *prepared.image.shape[1:])
-    image[[channel is not None for channel in channels]] = torch.from_numpy(prepared.image)
+    image = torch.from_numpy(prepared.image)
+    if len(owned) < len(channels):
+        image = torch.zeros(len(channels), *prepared.image.shape[1:])
+        image[[channel is not None for channel in channels]] = torch.from_numpy(prepared.image)
     structures = dataset.labels.encode(label.array, annotation.groups)
     return LabelledCase(image, prepared.geometry, first, structures)

@@ -23,7 +23,8 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import nn
 
-from FedSegCore.data.batches import Batches, CachedCase
+from FedSegCore.data.batches import Batches
+from FedSegCore.data.prepared import PreparedCase
 from FedSegCore.learning.epochs import Epochs
 from FedSegCore.learning.train import Training
 from FedSegCore.tensors.weights import Weights
@@ -102,7 +103,7 @@ class Site:
     training: Training
     generator: torch.Generator
     batches: Batches | None = None
-    validation: tuple[CachedCase, ...] = ()
+    validation: tuple[PreparedCase, ...] = ()
     publish_personal: bool = False
     epochs: Epochs | None = None
 

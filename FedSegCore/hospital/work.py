@@ -20,7 +20,7 @@ from FedSegCore.setting import Setting
 from FedSegCore.simulation.cards import card, write_cards
 from FedSegCore.simulation.participants import cores, member_client
 from FedSegCore.simulation.publishing import WrittenModel, write_models
-from FedSegCore.simulation.run import Cache, Run, read_cache
+from FedSegCore.simulation.run import Cache, Run, files_for, read_cache
 from FedSegCore.simulation.simulate import join_and_report
 from FedSegCore.simulation.testing import score_run
 
@@ -32,7 +32,8 @@ def prepare(guest: Guest, setting: Setting) -> Cache:
     """Read the site's cases once, for all runs."""
     torch.set_num_threads(guest.study.train.threads or cores())
     reading = Reading(guest.emit, datasets=2)
-    return read_cache(setting, setting.sites, setting.sites, progress=reading.dataset)
+    files = files_for(setting, guest.home.folder / "cache")
+    return read_cache(setting, setting.sites, setting.sites, files=files, progress=reading.dataset)
 
 
 def take_part(guest: Guest, setting: Setting, cache: Cache) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from FedSegCore.errors import DataError, StudyError
 from FedSegCore.learning import unsupervised
 from FedSegCore.learning.predict import fit_patch
+from FedSegCore.learning.windows import starts
 from FedSegCore.nets.routing import Gate, Granularity, Router, set_views
 
 _MOST: Final = 64
@@ -166,18 +167,13 @@ def spread(image: Float[Tensor, "c x y z"], patch: Sequence[int], *, most: int) 
     if not bool(torch.isfinite(image).all()):
         raise DataError("The image contains NaN or infinite values.", "Replace them, or leave the case out.")
     padded, _ = fit_patch(image, patch)
-    axes: list[Sequence[int]] = [_starts(w, side) for w, side in zip(padded.shape[1:], patch, strict=False)]
+    sides = zip(padded.shape[1:], patch, strict=False)
+    axes: list[Sequence[int]] = [starts(whole, side, overlap=0.0) for whole, side in sides]
     axes += [range(padded.shape[3])] if len(patch) == 2 else []
     corners = list(itertools.product(*axes))
     number = min(len(corners), most)
     chosen = [corners[place * len(corners) // number] for place in range(number)]
     return torch.stack([_window(padded, corner, patch) for corner in chosen])
-
-
-def _starts(whole: int, side: int) -> list[int]:
-    """Where windows begin along an axis, so that they cover it with as little overlap as that takes."""
-    number = math.ceil(whole / side)
-    return [round(place * (whole - side) / max(number - 1, 1)) for place in range(number)]
 
 
 def _window(image: Tensor, corner: Sequence[int], patch: Sequence[int]) -> Tensor:

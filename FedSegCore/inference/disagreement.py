@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from FedSegCore.inference.bank import Bank
-from FedSegCore.inference.windows import Tell, between, nobody, watched
 from FedSegCore.learning.losses import decode
 from FedSegCore.learning.predict import overlap, predict
+from FedSegCore.learning.windows import Tell, between, nobody
 
 
 @final
@@ -55,8 +55,8 @@ def disagree(
     apart: list[float] = []
     for place, known in enumerate(knows):
         net, patch = bank.model(place, device).net, header.plan.patch
-        with watched(net, image, patch, between(tell, place / len(knows), (place + 1) / len(knows))):
-            probabilities = predict(net, image, patch=patch)
+        part = between(tell, place / len(knows), (place + 1) / len(knows))
+        probabilities = predict(net, image, patch=patch, tell=part)
         own = _decoded(probabilities, known, overlapping=header.overlapping)
         dices = overlap(truth, own)
         for label in (known & compared).nonzero().flatten().tolist():

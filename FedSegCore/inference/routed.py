@@ -20,8 +20,8 @@ from FedSegCore.inference.disagreement import Disagreement, disagree
 from FedSegCore.inference.outside import Answer, Serve, serve
 from FedSegCore.inference.segment import Segmentation, as_segmentation, prepare_case, restore
 from FedSegCore.inference.verdict import Calibration, Verdict, as_facts, judge
-from FedSegCore.inference.windows import Tell, between, nobody, watched
 from FedSegCore.learning.predict import predict
+from FedSegCore.learning.windows import Tell, between, nobody
 from FedSegCore.nets.routing import Routed
 
 
@@ -129,8 +129,7 @@ class RoutedBank:
         part = 1 / (2 + len(self.bank.experts))
         answer = self._serve(image, torch.Generator().manual_seed(self._seed))
         patch = self.bank.header.plan.patch
-        with watched(answer.net, image, patch, between(tell, part, 2 * part)):
-            probabilities = predict(answer.net, image, patch=patch)
+        probabilities = predict(answer.net, image, patch=patch, tell=between(tell, part, 2 * part))
         rest = between(tell, 2 * part, 1.0)
         found = disagree(self.bank, image, probabilities, device=self._device, tell=rest)
         return answer, probabilities, found

@@ -20,9 +20,8 @@ from FedSegCore.data.plan import undo
 from FedSegCore.data.volume import Volume
 from FedSegCore.errors import DataError, UsageError, nearest
 from FedSegCore.inference.modelfile import Model, ModelHeader
-from FedSegCore.inference.windows import Tell, nobody, watched
-from FedSegCore.learning.losses import decode
 from FedSegCore.learning.predict import predict
+from FedSegCore.learning.windows import Tell, nobody
 from FedSegCore.nets.multiencoder import see
 
 
@@ -58,8 +57,10 @@ def segment_volumes(model: Model, volumes: Mapping[str, Volume], *, tell: Tell =
     """
     image, geometry = prepare_case(model.header, volumes)
     see(model.net, [name for name in model.header.modalities if name in volumes])
-    with watched(model.net, image, model.header.plan.patch, tell):
-        regions = segment_prepared(model, image, geometry)
+    probabilities = predict(model.net, image, patch=model.header.plan.patch, tell=tell)
+    del image  # each of these may take gigabytes
+    regions = restore(model.header, probabilities, geometry)
+    del probabilities
     return as_segmentation(model.header, regions)
 
 
@@ -69,11 +70,16 @@ def prepare_case(
     """A case's images as the network sees them, and the way back."""
     names = list(volumes)
     prepared = header.plan.prepare(list(volumes.values()), names)
+    given = [
+        [names.index(name) for name in choices if name in volumes and name in header.modalities][-1:]
+        for choices in header.inputs
+    ]
+    if given == [[place] for place in range(len(names))]:
+        return torch.from_numpy(prepared.image), prepared.geometry
     image = torch.zeros(len(header.inputs), *prepared.image.shape[1:])
-    for place, choices in enumerate(header.inputs):
-        for name in choices:
-            if name in volumes and name in header.modalities:
-                image[place] = torch.from_numpy(prepared.image[names.index(name)])
+    for channel, places in zip(image, given, strict=True):
+        for place in places:
+            channel[:] = torch.from_numpy(prepared.image[place])
     return image, prepared.geometry
 
 
@@ -96,6 +102,8 @@ def _known_values(header: ModelHeader) -> dict[str, int]:
 
 def _known_regions(regions: Bool[np.ndarray, "l x y z"], header: ModelHeader) -> Bool[np.ndarray, "k x y z"]:
     """Of the structures that the model was trained on; the others' emptiness says nothing."""
+    if len(header.known) == len(header.labels):
+        return regions
     return regions[[name in header.known for name in header.label_names]]
 
 
@@ -109,11 +117,20 @@ def segment_prepared(
 def restore(
     header: ModelHeader, probabilities: Float[Tensor, "l u v w"], geometry: Geometry
 ) -> Bool[np.ndarray, "l x y z"]:
-    """Masks on the original grid from probabilities; structures that the model never learnt stay empty."""
-    restored = torch.from_numpy(undo(probabilities.numpy(), geometry))
-    known = torch.tensor([name in header.known for name in header.label_names])
-    restored[~known] = 0.0
-    return decode(restored, overlapping=header.overlapping).numpy()
+    """Masks on the original grid from probabilities; structures that the model never learnt stay empty.
+
+    The same as `decode` of all maps on that grid, which are there one at a time.
+    """
+    regions = np.zeros((len(probabilities), *geometry.shape), dtype=bool)
+    most = np.full(geometry.shape, 0.5, dtype=np.float32)
+    for place, name in enumerate(header.label_names):
+        if name in header.known:
+            (own,) = undo(probabilities[place : place + 1].numpy(), geometry)
+            np.greater(own, most, out=regions[place])
+            if not header.overlapping:
+                regions[:place] &= ~regions[place]
+                np.maximum(most, own, out=most)
+    return regions
 
 
 def match_modalities(header: ModelHeader, images: Sequence[tuple[str | None, Path]]) -> dict[str, Path]:

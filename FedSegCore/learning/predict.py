@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
-from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
-from FedSegCore.data.batches import CachedCase
+from FedSegCore.data.prepared import PreparedCase
 from FedSegCore.learning.precision import Precision, autocast
-
-_SLICES = 16
-"""Slices of a 2-D study that go through the network at once."""
+from FedSegCore.learning.windows import Tell, nobody, slide
 
 
 def predict(
@@ -22,28 +19,28 @@ def predict(
     *,
     patch: Sequence[int],
     precision: Precision = "float32",
+    tell: Tell = nobody,
 ) -> Float[Tensor, "l x y z"]:
-    """The probability of each structure at each voxel.
+    """The probability of each structure at each voxel, on the CPU.
 
-    Volumes larger than the patch are covered by windows that overlap by half and are blended with Gaussian
-    weights; smaller ones are padded with each channel's minimum, as in training. A patch of two sides means
-    a 2-D study: each slice along z on its own. The model is put into evaluation mode.
+    Volumes larger than the patch are covered by windows (see `FedSegCore.learning.windows`); smaller ones are padded
+    with each channel's minimum, as in training. A patch of two sides means a 2-D study: each slice along z on its
+    own. The model is put into evaluation mode.
+
+    Args:
+        tell: is told how far it is after every few windows; may end the work by raising.
     """
     device = next(model.parameters()).device
-    dims = len(patch)
     model.eval()
     padded, inside = fit_patch(image, patch)
-    stack = padded.permute(3, 0, 1, 2) if dims == 2 else padded[None]
     with torch.inference_mode(), autocast(device, precision):
-        parts = [_windows(model, part.to(device), patch) for part in stack.split(_SLICES)]
-    probabilities = torch.cat(parts)
-    whole = probabilities.permute(1, 2, 3, 0) if dims == 2 else probabilities[0]
-    return whole[(slice(None), *inside)].clone()
+        logits = slide(model, padded.to(device), patch, tell=tell)
+    return logits.sigmoid_().cpu()[(slice(None), *inside)].contiguous()
 
 
 def validate(
     model: nn.Module,
-    cases: Sequence[CachedCase],
+    cases: Sequence[PreparedCase],
     *,
     labels: Sequence[str],
     patch: Sequence[int],
@@ -72,14 +69,6 @@ def overlap(found: Bool[Tensor, "l *s"], truth: Bool[Tensor, "l *s"]) -> Float[T
     both = (truth & found).flatten(1).sum(1)
     size = truth.flatten(1).sum(1) + found.flatten(1).sum(1)
     return torch.where(size > 0, 2 * both / size.clamp(min=1), torch.nan)
-
-
-def _windows(model: nn.Module, images: Tensor, patch: Sequence[int]) -> Tensor:
-    """Probabilities (B, L, *S) on the CPU of images that are at least as large as the patch."""
-    if tuple(images.shape[2:]) == tuple(patch):
-        return torch.sigmoid(model(images).float()).cpu()
-    logits = sliding_window_inference(images, tuple(patch), 4, model, overlap=0.5, mode="gaussian")
-    return torch.sigmoid(logits.float()).cpu()
 
 
 def fit_patch(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:

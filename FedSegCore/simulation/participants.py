@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from FedSegCore.data.batches import Batches, CachedCase
+from FedSegCore.data.batches import Batches
+from FedSegCore.data.prepared import PreparedCase
 from FedSegCore.federation import wire
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.inprocess import InProcess
@@ -82,6 +83,7 @@ def _job(run: Run) -> dict[str, Any]:
         "device": run.device.type,
         "threads": threads_of(run),
         "init": str(run.init.resolve()) if run.init else "",
+        "files": str(run.cache.files.folder.resolve()) if run.cache.files else "",
     }
 
 
@@ -118,8 +120,8 @@ def _site(
     info: ClientInfo,
     *,
     training: Training,
-    cases: Sequence[CachedCase] = (),
-    validation: tuple[CachedCase, ...] = (),
+    cases: Sequence[PreparedCase] = (),
+    validation: tuple[PreparedCase, ...] = (),
     publish: bool = False,
 ) -> Site:
     plan = run.setting.plan

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from FedSegCore.data.batches import CachedCase
 from FedSegCore.data.case import Case
+from FedSegCore.data.casefiles import IN_MEMORY, CaseFiles
+from FedSegCore.data.prepared import PreparedCase
 from FedSegCore.errors import UsageError
 from FedSegCore.federation.method import ClientInfo
 from FedSegCore.inference.modelfile import ModelHeader
@@ -25,11 +26,21 @@ from FedSegCore.tensors.weights import Weights
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """What all runs of a study share: prepared cases in memory."""
+    """What all runs of a study share: prepared cases.
 
-    training: Mapping[str, tuple[CachedCase, ...]]
-    validation: Mapping[str, tuple[CachedCase, ...]]
+    Args:
+        files: where they are; None: in memory.
+    """
+
+    training: Mapping[str, tuple[PreparedCase, ...]]
+    validation: Mapping[str, tuple[PreparedCase, ...]]
     test: Mapping[str, tuple[TestCase, ...]]
+    files: CaseFiles | None = None
+
+    def drop(self) -> None:
+        """Delete the files, if there are any; the study has ended."""
+        if self.files:
+            self.files.remove()
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,29 +99,41 @@ def read_start(path: Path) -> tuple[ModelHeader, Weights]:
     return header, weights
 
 
+def files_for(setting: Setting, folder: Path) -> CaseFiles | None:
+    """Where the prepared cases go: into a folder if those of all sites that are here are too large for memory.
+
+    Raises:
+        DataError: an image that cannot be read.
+    """
+    return CaseFiles(folder) if setting.prepared_bytes() > IN_MEMORY else None
+
+
 def read_cache(
     setting: Setting,
     trained: Sequence[SiteData],
     tested: Sequence[SiteData] = (),
     *,
+    files: CaseFiles | None = None,
     progress: Progress | None = None,
 ) -> Cache:
     """Read and prepare once: the training cases of some sites, the test cases of others.
 
     Args:
+        files: receive the prepared cases; None: they stay in memory.
         progress: is told how far the reading has come, of each site once for training and once for tests.
     """
-    training: dict[str, tuple[CachedCase, ...]] = {}
-    validation: dict[str, tuple[CachedCase, ...]] = {}
+    training: dict[str, tuple[PreparedCase, ...]] = {}
+    validation: dict[str, tuple[PreparedCase, ...]] = {}
     test: dict[str, tuple[TestCase, ...]] = {}
     for data in trained:
         name, number = data.site.name, len(data.training)
-        cases = setting.cache(data, _counted([*data.training, *_labelled(data)], name, progress))
+        counted = _counted([*data.training, *_labelled(data)], name, progress)
+        cases = setting.cache(data, counted, files=files)
         training[name], validation[name] = cases[:number], cases[number:]
     for data in tested:
         name = data.site.name
-        test[name] = read_test_cases(setting, data, _counted(data.test, name, progress))
-    return Cache(training, validation, test)
+        test[name] = read_test_cases(setting, data, _counted(data.test, name, progress), files=files)
+    return Cache(training, validation, test, files)
 
 
 def _counted(cases: Sequence[Case], name: str, progress: Progress | None) -> Iterator[Case]:

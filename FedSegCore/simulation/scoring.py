@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from FedSegCore.data.case import Case
+from FedSegCore.data.casefiles import CaseFiles
 from FedSegCore.data.geometry import Geometry
+from FedSegCore.data.prepared import key_of
 from FedSegCore.data.reading import read_labelled_case
+from FedSegCore.data.volume import spacing_of
 from FedSegCore.inference.modelfile import Model, ModelHeader
 from FedSegCore.inference.segment import segment_prepared
 from FedSegCore.learning.metrics import CaseScore, score_case
@@ -26,33 +29,61 @@ class TestCase:
     """A test case, read once and scored with every model.
 
     Args:
-        image: as the network sees it.
-        scan: the first channel as it was read, for pictures.
-        reference: the annotated structures on the image's grid; empty masks where not annotated.
+        arrays: `image`, `scan` and `reference`, in memory or in files.
     """
 
     name: str
-    image: Float[Tensor, "c u v w"]
     geometry: Geometry
-    scan: Float[np.ndarray, "x y z"]
-    reference: Bool[np.ndarray, "l x y z"]
-    spacing_mm: tuple[float, float, float]
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def image(self) -> Float[Tensor, "c u v w"]:
+        """As the network sees it."""
+        return torch.from_numpy(self.arrays["image"])
+
+    @property
+    def scan(self) -> Float[np.ndarray, "x y z"]:
+        """The first channel as it was read, for pictures."""
+        return self.arrays["scan"]
+
+    @property
+    def reference(self) -> Bool[np.ndarray, "l x y z"]:
+        """The annotated structures on the image's grid; empty masks where not annotated."""
+        return self.arrays["reference"]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Of the image's own grid."""
+        return spacing_of(self.geometry.affine)
 
 
-def read_test_cases(setting: Setting, data: SiteData, cases: Iterable[Case]) -> tuple[TestCase, ...]:
-    """Test cases of a site, read and prepared.
+def read_test_cases(
+    setting: Setting, data: SiteData, cases: Iterable[Case], *, files: CaseFiles | None = None
+) -> tuple[TestCase, ...]:
+    """Test cases of a site, read and prepared, in memory or in `files`.
 
     Raises:
         DataError: an image or reference that cannot be used, or that lies on another grid.
     """
-    return tuple(_read(setting, data, case) for case in cases)
+    return tuple(_read(setting, data, case, files) for case in cases)
 
 
-def _read(setting: Setting, data: SiteData, case: Case) -> TestCase:
-    read = read_labelled_case(case, data.dataset, setting.plan, data.annotation, channels=data.sources)
-    x, y, z = (float(side) for side in read.scan.spacing_mm)
-    scan = np.asarray(read.scan.array, np.float32)
-    return TestCase(case.name, read.image, read.geometry, scan, read.structures, (x, y, z))
+def _read(setting: Setting, data: SiteData, case: Case, files: CaseFiles | None) -> TestCase:
+    given = (case, data.dataset, setting.plan, data.annotation)
+
+    def make() -> dict[str, np.ndarray]:
+        read = read_labelled_case(*given, channels=data.sources)
+        scan = np.asarray(read.scan.array, np.float32)
+        return {"image": read.image.numpy(), "scan": scan, "reference": read.structures,
+                "affine": read.scan.affine}  # fmt: skip
+
+    arrays: Mapping[str, np.ndarray]
+    if files is None:
+        arrays = make()
+    else:
+        arrays = files.keep(key_of(*given, channels=data.sources, purpose="test"), make)
+    x, y, z = arrays["scan"].shape
+    return TestCase(case.name, setting.plan.geometry((x, y, z), np.array(arrays["affine"])), arrays)
 
 
 @dataclass(frozen=True, eq=False)

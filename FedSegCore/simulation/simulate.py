@@ -27,7 +27,7 @@ from FedSegCore.simulation.folder import is_finished, prepare_folder, run_folder
 from FedSegCore.simulation.participants import cores, make_transport, server_site, threads_of
 from FedSegCore.simulation.publishing import WrittenModel, write_models
 from FedSegCore.simulation.reporting import report
-from FedSegCore.simulation.run import Cache, Run, read_cache, read_start
+from FedSegCore.simulation.run import Cache, Run, files_for, read_cache, read_start
 from FedSegCore.simulation.testing import score_outside, score_run
 from FedSegCore.study import NetworkTable, Study
 
@@ -68,7 +68,7 @@ def simulate(
     _tell_of_timeout(study, workers, emit)
     emit("progress", stage="data", value=0.0, message="Reading and preparing the cases", eta_s=None)
     here = workers == 1 or any(entry.pooled for entry in entries)
-    setting, cache = _read(study, header, here=here, emit=emit)
+    setting, cache = _read(study, header, here=here, folder=out / "cache", emit=emit)
     runs = [
         Run(
             setting,
@@ -89,20 +89,26 @@ def simulate(
     for run in missing:
         execute(run, timed)
     join_and_report(setting, runs, out)
+    cache.drop()
     return summary(out, folders)
 
 
-def _read(study: Study, like: ModelHeader | None, *, here: bool, emit: Emit) -> tuple[Setting, Cache]:
+def _read(
+    study: Study, like: ModelHeader | None, *, here: bool, folder: Path, emit: Emit
+) -> tuple[Setting, Cache]:
     """The study's folders, and the cases that this process trains or tests with.
 
     Args:
         here: whether any site trains in this process.
+        folder: receives prepared cases that do not fit into memory.
     """
     members = sum(site.role != "outside" for site in study.sites)
     reading = Reading(emit, datasets=members * (study.plan.auto + here) + len(study.sites))
     setting = read_setting(study, like=like, progress=reading.dataset)
     trained = [d for d in setting.sites if d.site.role == "server" or (here and d.site.role != "outside")]
-    return setting, read_cache(setting, trained, setting.sites, progress=reading.dataset)
+    return setting, read_cache(
+        setting, trained, setting.sites, files=files_for(setting, folder), progress=reading.dataset
+    )
 
 
 def _tell_of_timeout(study: Study, workers: int, emit: Emit) -> None:

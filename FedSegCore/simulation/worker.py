@@ -103,10 +103,11 @@ def make_run(job: dict[str, Any]) -> Run:
     """The run of a worker's job, without any cases yet."""
     import torch
 
+    from FedSegCore.data.casefiles import CaseFiles
     from FedSegCore.device import choose_device
     from FedSegCore.methods.registry import named
     from FedSegCore.setting import read_setting
-    from FedSegCore.simulation.run import Run, read_cache, read_start
+    from FedSegCore.simulation.run import Cache, Run, read_start
     from FedSegCore.study import parse_study
 
     torch.set_num_threads(job["threads"])
@@ -115,7 +116,8 @@ def make_run(job: dict[str, Any]) -> Run:
     setting = read_setting(study, like=header)
     entry = named(job["method"], study.method_options)
     device = choose_device(job["device"])
-    return Run(setting, read_cache(setting, []), entry, job["seed"], Path(job["folder"]), device, start)
+    cache = Cache({}, {}, {}, CaseFiles(Path(job["files"])) if job["files"] else None)
+    return Run(setting, cache, entry, job["seed"], Path(job["folder"]), device, start)
 
 
 def make_client(run: Run, site: str) -> Client:
@@ -124,7 +126,7 @@ def make_client(run: Run, site: str) -> Client:
     from FedSegCore.simulation.run import read_cache
 
     data = next(data for data in run.setting.with_role("member") if data.site.name == site)
-    return member_client(replace(run, cache=read_cache(run.setting, [data])), data)
+    return member_client(replace(run, cache=read_cache(run.setting, [data], files=run.cache.files)), data)
 
 
 if __name__ == "__main__":

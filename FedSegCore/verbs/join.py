@@ -37,10 +37,12 @@ def _join(arguments: Namespace, console: Console) -> int:
     cache = work.prepare(guest, setting)
     work.take_part(guest, setting, cache)
     if home.left:
+        cache.drop()
         console.say(f"{guest.name} has left the study. What it was sent and made is in {home.folder}.")
         console.result({"left": True}, path=home.folder)
         return 0
     summary = work.score(guest, setting, cache, work.fetch(guest))
+    cache.drop()
     console.say(f"The study has ended. Report: {summary['report']}")
     console.result(summary, path=home.folder)
     return 0

@@ -29,8 +29,8 @@ from FedSegCore.inference.segment import (
     write_segmentation,
 )
 from FedSegCore.inference.verdict import read_calibration
-from FedSegCore.inference.windows import Tell
 from FedSegCore.interrupt import sigterm_as_ctrl_c
+from FedSegCore.learning.windows import Tell
 from FedSegCore.unforeseen import TRACEBACK, unforeseen
 from FedSegCore.verbs.account import Account
 from FedSegCore.verbs.naming import (

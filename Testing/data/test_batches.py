@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from FedSegCore.data.batches import Batch, Batches, CachedCase, cache_case, input_sources
+from FedSegCore.data.batches import Batch, Batches, CachedCase
 from FedSegCore.data.case import Dataset, read_dataset
 from FedSegCore.data.labels import annotate
 from FedSegCore.data.phantom import STYLES, write_phantom_dataset
 from FedSegCore.data.plan import Plan
+from FedSegCore.data.prepared import cache_case, input_sources
 from FedSegCore.errors import DataError
 
 PLAN = Plan(3, patch=(8, 8, 8))

@@ -170,3 +170,11 @@ def test_axes_that_keep_their_size_keep_their_bits() -> None:
     assert resample(array, (4, 5, 6)) is array
     flat = np.repeat(array[:, :1], 4, axis=1)
     assert np.array_equal(resample(flat, (8, 5, 6))[:, 0], array[:, 0])
+
+
+def test_resampling_slab_by_slab_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.random.default_rng(0).normal(size=(2, 11, 7, 9)).astype(np.float32)
+    whole = [way(array, (5, 13, 9)) for way in (resample, resample_image)]
+    monkeypatch.setattr("FedSegCore.data.geometry._AT_ONCE", 60)
+    slabs = [way(array, (5, 13, 9)) for way in (resample, resample_image)]
+    assert all(np.array_equal(*pair) for pair in zip(whole, slabs, strict=True))

@@ -149,6 +149,21 @@ def test_a_few_bright_voxels_survive_percentiles_that_coincide(rule: str) -> Non
     assert got[3, 4, 5] > got[0, 0, 0]
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+def test_rules_give_the_bits_of_their_formulas(dtype: type) -> None:
+    image = np.random.default_rng(1).normal(40, 300, (9, 8, 7)).astype(dtype)
+    single = image.astype(np.float32)
+    unit = (np.clip(single, np.float32(-160), np.float32(240)) - np.float32(-160)) / np.float32(400)
+    windowed = (unit - np.float32(0.5)) / np.float32(0.25)
+    assert np.array_equal(Intensity("window", -160.0, 240.0).apply(image), windowed)
+    low, high = (np.float32(value) for value in np.percentile(single, [0.5, 99.5]))
+    clipped = np.clip(single, low, high)
+    mean, deviation = clipped.mean(dtype=np.float64), clipped.std(dtype=np.float64)
+    scored = (clipped - np.float32(mean)) / np.float32(deviation)
+    assert np.array_equal(Intensity("zscore", 0.5, 99.5).apply(image), scored)
+    assert image.dtype == dtype and np.array_equal(image.astype(np.float32), single), "the scan is as it was"
+
+
 def test_integer_images_are_not_changed_in_place() -> None:
     array = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
     plan3().prepare([Volume(array, np.eye(4))], ["T1"])

@@ -9,7 +9,7 @@ import torch
 
 from FedSegCore.data.io import read_volume
 from FedSegCore.data.legend import read_legend
-from FedSegCore.data.plan import Intensity, Plan
+from FedSegCore.data.plan import Intensity, Plan, undo
 from FedSegCore.data.segments import read_segments
 from FedSegCore.data.volume import Volume
 from FedSegCore.errors import DataError, UsageError
@@ -17,9 +17,11 @@ from FedSegCore.inference.modelfile import Model, ModelHeader, assemble
 from FedSegCore.inference.segment import (
     match_modalities,
     read_case,
+    restore,
     segment_volumes,
     write_segmentation,
 )
+from FedSegCore.learning.losses import decode
 from Testing.inference.conftest import MakeWeights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,11 +78,28 @@ def test_the_inner_of_two_regions_is_painted_over_the_outer_one_in_any_order(
     outer, inner = np.zeros((12, 10, 9), bool), np.zeros((12, 10, 9), bool)
     outer[2:10, 2:8, 2:7], inner[4:6, 4:6, 4:6] = True, True
     regions = np.stack([(outer, inner)[place] for place in order])
-    monkeypatch.setattr("FedSegCore.inference.segment.segment_prepared", lambda *_: regions)
+    monkeypatch.setattr("FedSegCore.inference.segment.restore", lambda *_: regions)
     found = segment_volumes(model_of(replace(header, overlapping=True), weights_of(header)), {"CT": volume()})
     values = [header.labels[order.index(place)][1] for place in (0, 1)]
     assert (found.label_map[inner] == values[1]).all()
     assert (found.label_map[outer & ~inner] == values[0]).all()
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+@pytest.mark.parametrize("known", [("Liver", "Kidney", "Spleen"), ("Liver", "Spleen")])
+def test_masks_made_one_map_at_a_time_are_those_decoded_from_all(
+    header: ModelHeader, overlapping: bool, known: tuple[str, ...]
+) -> None:
+    labels = (("Liver", 1), ("Kidney", 2), ("Spleen", 3))
+    wide = replace(header, labels=labels, known=known, overlapping=overlapping)
+    geometry = header.plan.geometry((12, 10, 9), np.diag([-1.0, 3.0, 2.0, 1.0]))
+    shape = (3, *geometry.prepared_shape)
+    levels = torch.randint(0, 9, shape, generator=torch.Generator().manual_seed(3))
+    probabilities = levels / 8  # many are equal, of each other and of 0.5
+    on_grid = torch.from_numpy(undo(probabilities.numpy(), geometry))
+    on_grid[[name not in known for name, _ in labels]] = 0.0
+    expected = decode(on_grid, overlapping=overlapping).numpy()
+    assert np.array_equal(restore(wide, probabilities, geometry), expected)
 
 
 def test_a_structure_that_the_model_never_learnt_stays_empty(

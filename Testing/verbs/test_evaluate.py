@@ -134,7 +134,7 @@ ONE_ROUND = FEW_STEPS.replace("rounds = 2", "rounds = 1")
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [1, 3], "enhancing": 3}
 
 
-def bright_inside_bright(net: nn.Module, image: Tensor, *, patch: object) -> Tensor:
+def bright_inside_bright(net: nn.Module, image: Tensor, **_: object) -> Tensor:
     """A network that finds one structure inside the other: ever brighter voxels."""
     outputs = len(net.state_dict()["head.conv.bias"])
     levels = image.quantile(torch.linspace(0.5, 0.9, outputs))

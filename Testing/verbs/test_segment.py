@@ -306,7 +306,7 @@ def test_structures_that_a_label_map_cannot_show_are_told(
     image = finished.study.parent / "mr" / "imagesTs" / "mr_003.nii.gz"
     regions = np.zeros((2, *read_volume(image).shape), dtype=bool)
     regions[0, 2:8], regions[1, 7:9] = True, True
-    monkeypatch.setattr("FedSegCore.inference.segment.segment_prepared", lambda *_: regions)
+    monkeypatch.setattr("FedSegCore.inference.segment.restore", lambda *_: regions)
     words = ("segment", image, "--model", model, "--json", "-o")
     outcome = fedseg(*words, tmp_path / "found.nii.gz")
     (warning,) = outcome.told("warning")

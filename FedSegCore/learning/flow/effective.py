@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from FedSegCore.data.batches import CachedCase
+from FedSegCore.data.prepared import PreparedCase
 from FedSegCore.learning.flow.context import REACH_VOXELS, context
 from FedSegCore.learning.flow.style import StyledFlow
 
 
 def effective_images(
-    model: StyledFlow, cases: Sequence[CachedCase], *, dims: int, generator: torch.Generator
+    model: StyledFlow, cases: Sequence[PreparedCase], *, dims: int, generator: torch.Generator
 ) -> float:
     """e of a site's images: 1 where all are alike, their number where all are far from each other.
 
@@ -42,7 +42,7 @@ def effective_images(
 
 
 @torch.no_grad()
-def describe(model: StyledFlow, case: CachedCase, *, dims: int) -> Float[Tensor, " d"]:
+def describe(model: StyledFlow, case: PreparedCase, *, dims: int) -> Float[Tensor, " d"]:
     """One image in R^32 a channel: 16 quantiles of z_u, then 16 of z_m, over the labelled structures.
 
     A channel that is zero throughout counts nothing; the others are divided by the root of their number, so
@@ -69,7 +69,7 @@ def vendi(described: Float[Tensor, "n d"], *, width: float) -> float:
     return min(max(math.exp(float(entropy)), 1.0), float(len(points)))
 
 
-def _around(case: CachedCase) -> tuple[Tensor, Bool[Tensor, "x y z"]]:
+def _around(case: PreparedCase) -> tuple[Tensor, Bool[Tensor, "x y z"]]:
     """Image and foreground, cut to what the foreground's contexts are computed from."""
     # Of uint8, torch's `any` is uint8 again.
     foreground = case.target.bool().any(dim=0)
