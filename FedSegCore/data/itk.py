@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +19,20 @@ _POSITION, _UNIFORM_FRACTION = "0020|0032", 0.01
 """DICOM's Image Position (Patient); slice distances may differ by this share of the mean distance."""
 
 
+_one_at_a_time = threading.RLock()
+"""The switch below is the whole process's, and images are read and written in threads."""
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """ITK and GDCM print to stderr; what is wrong is raised, what is not needs no noise."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+    with _one_at_a_time:
+        before = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        try:
+            yield
+        finally:
+            sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,10 @@
 """The windows that cover a volume: where they lie, what the network says in them, and how that is blended.
 
 Windows are as large as the training patch, because instance norms see a whole window. They are spread evenly, as few
-as their least overlap allows; windows at a fixed step need one more wherever the last one hangs over the border. A
-network's answer to a constant window, air clipped to one value, is the same wherever that lies and is asked for once.
-Along each axis the windows' shares add up to one at every voxel, so no second volume of weights is kept.
+as their least overlap allows; windows at a fixed step need one more wherever the last one hangs over the border.
+Border planes that are of one value, air clipped to it, are left out but for a margin: they all get the answer that
+the network gives such air. Along each axis the windows' shares add up to one at every voxel, so no second volume of
+weights is kept.
 """
 
 from __future__ import annotations
@@ -61,57 +62,75 @@ def slide(
         tell: is told the share of the windows that are answered, after each batch of them.
     """
     sides: _Corner = (patch[0], patch[1], patch[2] if len(patch) == 3 else 1)
-    axes = [starts(w, side, overlap=OVERLAP) for w, side in zip(image.shape[1:], sides, strict=True)]
-    shares = [_shares(*axis) for axis in zip(axes, image.shape[1:], sides, strict=True)]
-    shares = [axis.to(image.device) for axis in shares]
-    total, answered, logits = math.prod(map(len, axes)), 0, None
-    for places, alike in _batches(image, axes, sides):
-        corners = [_corner(axes, place) for place in places]
-        asked = corners[:1] * _FEWEST if alike else corners
-        windows = torch.stack([_cut(image, corner, sides) for corner in asked])
-        answers = model(windows[..., 0] if len(patch) == 2 else windows).float()
-        answers = answers[..., None] if len(patch) == 2 else answers
+    box = _body(image, sides)
+    inner = image[(slice(None), *box)]
+    axes = [starts(w, side, overlap=OVERLAP) for w, side in zip(inner.shape[1:], sides, strict=True)]
+    shares = [_shares(*axis).to(image.device) for axis in zip(axes, inner.shape[1:], sides, strict=True)]
+    places = list(itertools.product(*(range(len(axis)) for axis in axes)))
+    answered, logits = 0, None
+    for part in _batches(places, sides, image.device):
+        corners = [[axis[at] for axis, at in zip(axes, place, strict=True)] for place in part]
+        answers = _ask(model, [_cut(inner, corner, sides) for corner in corners], patch)
         if logits is None:
             with torch.inference_mode(False):  # the result may be changed by whoever gets it
                 logits = image.new_zeros(answers.shape[1], *image.shape[1:])
-        for number, (place, corner) in enumerate(zip(places, corners, strict=True)):
+            if inner.shape != image.shape:
+                logits += _of_air(model, image, sides, patch)
+                logits[(slice(None), *box)] = 0.0
+        for answer, place, corner in zip(answers, part, corners, strict=True):
             x, y, z = (axis[at] for axis, at in zip(shares, place, strict=True))
             share = x[:, None, None] * y[:, None] * z
-            _cut(logits, corner, sides).addcmul_(answers[0 if alike else number], share)
-        answered += len(places)
-        tell(answered / total)
+            _cut(logits[(slice(None), *box)], corner, sides).addcmul_(answer, share)
+        answered += len(part)
+        tell(answered / len(places))
     assert logits is not None
     return logits
 
 
+def _body(image: Float[Tensor, "c x y z"], sides: _Corner) -> tuple[slice, ...]:
+    """The volume without what surrounds it and is of one value, as clipped air is.
+
+    A margin that wide as windows overlap stays around the rest, and no side becomes less than the window's.
+    """
+    varies = (image != image[:, :1, :1, :1]).any(0)
+    box = []
+    for axis, (whole, side) in enumerate(zip(image.shape[1:], sides, strict=True)):
+        others = tuple(other for other in range(3) if other != axis)
+        planes = varies.any(others[1]).any(others[0]).nonzero().flatten()
+        margin = math.floor(OVERLAP * side)
+        first = max(int(planes[0]) - margin, 0) if len(planes) else 0
+        last = min(int(planes[-1]) + 1 + margin, whole) if len(planes) else 0
+        lacking = max(side - (last - first), 0)
+        first = min(max(first - lacking // 2, 0), whole - max(side, last - first))
+        box.append(slice(first, max(last, first + side)))
+    return tuple(box)
+
+
+def _of_air(
+    model: nn.Module, image: Tensor, sides: _Corner, patch: Sequence[int]
+) -> Float[Tensor, "l 1 1 1"]:
+    """The logits in the middle of a window that holds nothing but the value of the volume's first voxel."""
+    air = image[:, :1, :1, :1].expand(-1, *sides)
+    answer = _ask(model, [air] * _FEWEST, patch)[0]
+    x, y, z = (side // 2 for side in sides)
+    return answer[:, x, y, z].view(-1, 1, 1, 1)
+
+
+def _ask(model: nn.Module, windows: Sequence[Tensor], patch: Sequence[int]) -> Float[Tensor, "n l x y z"]:
+    stacked = torch.stack(list(windows))
+    if len(patch) == 3:
+        return model(stacked).float()  # type: ignore[no-any-return]
+    return model(stacked[..., 0]).float()[..., None]  # type: ignore[no-any-return]
+
+
 def _batches(
-    image: Tensor, axes: Sequence[Sequence[int]], sides: _Corner
-) -> Iterator[tuple[list[_Corner], bool]]:
-    """The places of windows that are answered together, and whether these are alike: constant, of one value."""
-    busy: list[_Corner] = []
-    still: dict[tuple[float, ...], list[_Corner]] = {}
-    for place in itertools.product(range(len(axes[0])), range(len(axes[1])), range(len(axes[2]))):
-        value = _constant(image, _corner(axes, place), sides)
-        (busy if value is None else still.setdefault(value, [])).append(place)
-    yield from ((places, True) for places in still.values())
-    together = _TOGETHER.get(image.device.type, _TOGETHER["cpu"]) // math.prod(sides)
-    number = math.ceil(len(busy) / min(max(together, _FEWEST), _MOST))
+    places: Sequence[tuple[int, ...]], sides: _Corner, device: torch.device
+) -> Iterator[Sequence[tuple[int, ...]]]:
+    """The windows that are asked together, nearly equally many each time."""
+    together = _TOGETHER.get(device.type, _TOGETHER["cpu"]) // math.prod(sides)
+    number = math.ceil(len(places) / min(max(together, _FEWEST), _MOST))
     for part in range(number):
-        yield busy[part * len(busy) // number : (part + 1) * len(busy) // number], False
-
-
-def _constant(image: Tensor, corner: Sequence[int], sides: _Corner) -> tuple[float, ...] | None:
-    """The only value of each channel in a window, if each has one."""
-    window = _cut(image, corner, sides)
-    first, last = window[:, 0, 0, 0], window[:, -1, -1, -1]
-    if not torch.equal(first, last) or not bool((window == first.view(-1, 1, 1, 1)).all()):
-        return None
-    return tuple(first.tolist())
-
-
-def _corner(axes: Sequence[Sequence[int]], place: Sequence[int]) -> _Corner:
-    x, y, z = (axis[at] for axis, at in zip(axes, place, strict=True))
-    return x, y, z
+        yield places[part * len(places) // number : (part + 1) * len(places) // number]
 
 
 def _cut(image: Tensor, corner: Sequence[int], sides: _Corner) -> Tensor:

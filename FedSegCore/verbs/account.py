@@ -31,7 +31,8 @@ class Account:
     def __init__(self, console: Console, *, cases: int) -> None:
         self.console = console
         self._cases = cases
-        self._image = self._target = Path()
+        self._target = Path()
+        self._worked = 0
         self._done: list[str] = []
         self._failed: list[str] = []
         self._skipped: list[str] = []
@@ -42,11 +43,16 @@ class Account:
         self._began = self._told = time.monotonic()
         self._step = 0
 
-    def begin(self, image: Path, target: Path) -> None:
-        """The next case."""
-        self._image, self._target, self._step = image, target, 0
+    def begin(self, target: Path) -> None:
+        """The next case is being segmented; the last one may not be written yet."""
+        self._target, self._step = target, 0
         self._began = self._told = time.monotonic()
         self._tell(0.0)
+
+    def end(self) -> None:
+        """It is segmented, or has failed."""
+        self._busy_s += time.monotonic() - self._began
+        self._worked += 1
 
     def share(self, share: float) -> None:
         """How much of the case is segmented, 0..1."""
@@ -56,35 +62,35 @@ class Account:
             self._tell(share)
 
     def done(
-        self, volumes_ml: Mapping[str, float], *, hidden: int, routing: Mapping[str, Any] | None
-    ) -> None:
+        self, image: Path, target: Path, volumes_ml: Mapping[str, float], *, hidden: int,
+        routing: Mapping[str, Any] | None,
+    ) -> None:  # fmt: skip
         """The case's result is written.
 
         Args:
             hidden: the voxels that a label map shows otherwise than they were found.
             routing: what the mixture told of the case; None for one model.
         """
-        self._busy_s += time.monotonic() - self._began
-        self._done.append(str(self._target))
+        self._done.append(str(target))
         self._hidden.append(hidden)
         if routing is not None:
-            self._routing[str(self._target)] = routing
-        self._keep(volumes_ml, state="done", **({} if routing is None else {"routing": routing}))
-        self.console.say(f"{self._target}: {_sizes(volumes_ml)}")
+            self._routing[str(target)] = routing
+        told = {} if routing is None else {"routing": routing}
+        self._keep(image, target, volumes_ml, state="done", **told)
+        self.console.say(f"{target}: {_sizes(volumes_ml)}")
 
-    def skipped(self, volumes_ml: Mapping[str, float]) -> None:
+    def skipped(self, image: Path, target: Path, volumes_ml: Mapping[str, float]) -> None:
         """The case's result was there before."""
-        self._skipped.append(str(self._target))
-        self._keep(volumes_ml, state="skipped")
-        self.console.say(f"{self._target}: there already, left out")
+        self._skipped.append(str(target))
+        self._keep(image, target, volumes_ml, state="skipped")
+        self.console.say(f"{target}: there already, left out")
 
-    def failed(self, message: str, fix: str) -> None:
+    def failed(self, image: Path, target: Path, message: str, fix: str) -> None:
         """The case has no result."""
-        self._busy_s += time.monotonic() - self._began
-        self._failed.append(str(self._image))
-        self.console.emit("problem", file=self._image, severity="error", message=message, fix=fix)
-        self._tell_case(path=None, state="failed", volumes_ml={})
-        self.console.say(" ".join(f"{self._image}: failed: {message} {fix}".split()))
+        self._failed.append(str(image))
+        self.console.emit("problem", file=image, severity="error", message=message, fix=fix)
+        self._tell_case(image, target, path=None, state="failed", volumes_ml={})
+        self.console.say(" ".join(f"{image}: failed: {message} {fix}".split()))
 
     def close(self) -> int:
         """The result; the exit code."""
@@ -98,16 +104,15 @@ class Account:
         self.console.result(summary, paths=list(self._volumes_ml))
         return 1 if self._failed else 0
 
-    def _keep(self, volumes_ml: Mapping[str, float], **more: Any) -> None:
-        self._volumes_ml[str(self._target)] = volumes_ml
-        self._tell_case(path=self._target, volumes_ml=volumes_ml, **more)
+    def _keep(self, image: Path, target: Path, volumes_ml: Mapping[str, float], **more: Any) -> None:
+        self._volumes_ml[str(target)] = volumes_ml
+        self._tell_case(image, target, path=target, volumes_ml=volumes_ml, **more)
 
-    def _tell_case(self, **facts: Any) -> None:
-        self.console.emit("case", name=image_stem(self._target), file=self._image, **facts)
+    def _tell_case(self, image: Path, target: Path, **facts: Any) -> None:
+        self.console.emit("case", name=image_stem(target), file=image, **facts)
 
     def _tell(self, share: float) -> None:
-        over = len(self._done) + len(self._failed)
-        worked, value = over + share, (over + len(self._skipped) + share) / self._cases
+        worked, value = self._worked + share, (self._worked + len(self._skipped) + share) / self._cases
         busy_s = self._busy_s + time.monotonic() - self._began
         left = self._cases - len(self._skipped) - worked
         eta_s = busy_s / worked * left if worked > 0 else None

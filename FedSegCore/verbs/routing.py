@@ -80,19 +80,21 @@ def _names(
     return [out / f"{stem}{suffix}" for stem in stems]
 
 
-def tell_routing(
-    found: RoutedSegmentation, target: Path, sides: Sides, *, like: Volume, console: Console
-) -> dict[str, Any]:
-    """Write what was asked for, say what the scan is like, and warn where the segmentation is to be kept back."""
+def write_routing(found: RoutedSegmentation, target: Path, sides: Sides, *, like: Volume) -> None:
+    """Write what was asked for besides the segmentation."""
     facts = found.facts()
     if sides.weights is not None:
         text = json.dumps({"image": target.name, **facts}, indent=1, ensure_ascii=False) + "\n"
         write_atomic(sides.weights, text.encode())
     if sides.disagreement is not None:
         write_volume(sides.disagreement, Volume(found.disagreement, like.affine, like.header))
+
+
+def tell_routing(found: RoutedSegmentation, target: Path, console: Console) -> dict[str, Any]:
+    """Say what the scan is like, and warn where the segmentation is to be kept back."""
     console.say(f"{target}: {found.mixture.sentence}")
     verdict = found.verdict
     if verdict.abstain is not False:
         fix = "Do not use it unseen: review every slice, or segment by hand."
         console.emit("warning", message=f"{target}: {verdict.reason}", fix=fix)
-    return {key: value for key, value in facts.items() if key != "layers"}
+    return {key: value for key, value in found.facts().items() if key != "layers"}

@@ -107,28 +107,47 @@ def test_a_volume_of_one_window_is_answered_as_by_the_network_itself() -> None:
     assert torch.equal(predict(net, image, patch=(8, 8, 8)), expected)
 
 
-def air_around_a_body() -> Tensor:
-    image = torch.full((1, 48, 16, 16), -2.0)
-    image[:, 40:] = noise(1, 8, 16, 16)
+def air_around_a_body(air: float = -2.0) -> Tensor:
+    """Noise in a box from (20, 4, 0) to (29, 12, 10) of a larger volume."""
+    image = torch.full((1, 48, 16, 12), air)
+    image[:, 20:29, 4:12, :10] = noise(1, 9, 8, 10)
     return image
 
 
-def test_constant_windows_are_asked_once_and_answered_as_if_each_were_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_body_in_air_is_answered_as_without_the_air_beyond_a_margin() -> None:
     image, net = air_around_a_body(), Counting(small_net(dims=3))
-    found, few = predict(net, image, patch=(8, 8, 8)), net.windows
-    monkeypatch.setattr("FedSegCore.learning.windows._constant", lambda *_: None)
-    net.windows = 0
-    every = predict(net, image, patch=(8, 8, 8))
-    torch.testing.assert_close(found, every, rtol=0, atol=1e-6)
-    assert few < net.windows / 2
+    found, windows = predict(net, image, patch=(8, 8, 8)), net.windows
+    box = (slice(None), slice(18, 31), slice(2, 14), slice(0, 12))
+    torch.testing.assert_close(found[box], predict(net, image[box], patch=(8, 8, 8)), rtol=0, atol=0)
+    assert windows < 3 * 2 * 2 + 3, "the windows of the box, and one of air twice"
 
 
-def test_windows_that_hold_one_voxel_more_than_air_are_asked() -> None:
-    image = torch.full((1, 24, 8, 8), -2.0)
-    image[0, 12, 4, 4] = -1.9
+def test_air_beyond_the_margin_gets_the_networks_answer_to_air() -> None:
+    image, net = air_around_a_body(), small_net(dims=3)
+    found = predict(net, image, patch=(8, 8, 8))
+    of_air = predict(net, torch.full((1, 8, 8, 8), -2.0), patch=(8, 8, 8))[:, 4, 4, 4]
+    beyond = found[:, :18].flatten(1)
+    torch.testing.assert_close(beyond, of_air[:, None].expand_as(beyond), rtol=0, atol=1e-6)
+
+
+def test_a_border_plane_with_one_other_voxel_is_body() -> None:
+    image, seen = air_around_a_body(), list[Tensor]()
+
+    class Seeing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, windows: Tensor) -> Tensor:
+            seen.extend(windows)
+            return windows * self.scale
+
+    image[0, 47, 0, 0] = -1.9
+    predict(Seeing(), image, patch=(8, 8, 8))
+    assert any((window == -1.9).any() for window in seen)
+
+
+def test_a_volume_of_air_alone_is_one_window() -> None:
     net = Counting(small_net(dims=3))
-    alone = predict(net, image, patch=(8, 8, 8))
-    assert net.windows > 2
-    assert not torch.equal(alone[:, 12], predict(net, torch.full_like(image, -2.0), patch=(8, 8, 8))[:, 12])
+    found = predict(net, torch.full((1, 40, 30, 20), -2.0), patch=(8, 8, 8))
+    assert found.shape == (2, 40, 30, 20) and net.windows <= 3

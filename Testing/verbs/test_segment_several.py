@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from FedSegCore.data import itk
 from FedSegCore.data.io import read_volume, write_label_map
 from FedSegCore.errors import StorageError
+from FedSegCore.verbs import line
 from FedSegCore.verbs.account import Account
 from Testing.command import Finished, Outcome, fedseg, refused
 from Testing.verbs.test_segment import dicom_series
@@ -92,7 +97,7 @@ def test_what_no_code_foresaw_in_a_case_does_not_stop_the_others(
             raise RuntimeError("an odd image")
         return {name: read_volume(path) for name, path in paths.items()}
 
-    monkeypatch.setattr("FedSegCore.verbs.segment.read_case", read)
+    monkeypatch.setattr("FedSegCore.verbs.line.read_case", read)
     outcome = segmented(scans, "--json")
     assert outcome.code == 1 and states(outcome) == {"anna": "failed", "berta": "done", "clara": "done"}
     assert "an odd image" in outcome.told("problem")[0]["message"]
@@ -102,7 +107,7 @@ def test_a_full_disk_is_the_end(scans: Path, segmented: Segmented, monkeypatch: 
     def full(path: Path, *_: object, **__: object) -> None:
         raise StorageError(path, OSError(28, "No space left on device"))
 
-    monkeypatch.setattr("FedSegCore.verbs.segment.write_segmentation", full)
+    monkeypatch.setattr("FedSegCore.verbs.line.write_segmentation", full)
     outcome = segmented(scans, "--json")
     assert outcome.code == 2 and outcome.events[-1]["event"] == "error" and not outcome.told("case")
 
@@ -143,6 +148,7 @@ def test_a_routed_case_tells_its_progress_and_without_its_map_of_disagreement_is
     finished: Finished, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Account, "EVERY_S", 0.0)
+    monkeypatch.setattr("FedSegCore.learning.windows._MOST", 2)  # as few at once as of windows of real size
     maps, source = tmp_path / "maps", ("--route", finished.model.parent, "--modality", "CT")
     words = (
         "segment",
@@ -195,6 +201,7 @@ def test_progress_is_told_while_a_volume_is_segmented(
     scans: Path, segmented: Segmented, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Account, "EVERY_S", 0.0)
+    monkeypatch.setattr("FedSegCore.learning.windows._MOST", 2)  # as few at once as of windows of real size
     told = segmented(scans / "anna.nii.gz", scans / "berta.nii.gz", "--json").told("progress")
     values = [event["value"] for event in told]
     assert {event["stage"] for event in told} == {"segment"}
@@ -214,15 +221,61 @@ def test_a_run_that_is_stopped_leaves_whole_files_alone(
     if when == "between windows":
         monkeypatch.setattr(Account, "share", stop)
     else:
+        whole = itk.write
 
-        def write(path: Path, *_: object) -> None:
+        def write(path: Path, *words: Any) -> None:
             path.write_bytes(b"half")
             stop()
+            time.sleep(0.3)
+            whole(path, *words)
 
         monkeypatch.setattr("FedSegCore.data.itk.write", write)
     before = signal.getsignal(signal.SIGTERM)
     outcome = segmented(scans, "--format", "nrrd", "--json")
     last = outcome.events[-1]
     assert outcome.code == 1 and last["message"] == "Interrupted." and "--resume" in last["fix"]
-    assert names_in(tmp_path / "found") == ["anna.nrrd"]
+    left = names_in(tmp_path / "found")
+    assert (
+        left == ["anna.nrrd"]
+        if when == "between windows"
+        else left in (["anna.nrrd"], ["anna.nrrd", "berta.nrrd"])
+    )
+    assert all(read_volume(tmp_path / "found" / one).shape for one in left)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_next_case_is_read_and_the_last_is_written_while_one_is_computed(
+    scans: Path, segmented: Segmented, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = segmented(scans, "--json")
+    results = {path.name: path.read_bytes() for path in (tmp_path / "found").iterdir()}
+    shutil.rmtree(tmp_path / "found")
+    events: list[str] = []
+    read_before, write_before, segment_before = line.read_case, line.write_segmentation, Account.end
+    second_read, first_told = threading.Event(), threading.Event()
+
+    def read(paths: dict[str, Path]) -> object:
+        events.append(f"read {paths['CT'].name[:5]}")
+        if len(events) > 1:
+            second_read.set()
+        return read_before(paths)
+
+    def write(path: Path, *words: Any, **more: Any) -> None:
+        assert first_told.wait(20), "the second case is computed while the first is written"
+        write_before(path, *words, **more)
+
+    def end(account: Account) -> None:
+        assert second_read.wait(20), "the second case is read while the first is computed"
+        if account._worked == 0:
+            time.sleep(0.1)
+            assert events == ["read anna.", "read berta"], "no more than one case is read ahead"
+        else:
+            first_told.set()
+        segment_before(account)
+
+    monkeypatch.setattr(line, "read_case", read)
+    monkeypatch.setattr(line, "write_segmentation", write)
+    monkeypatch.setattr(Account, "end", end)
+    found = segmented(scans, "--json")
+    assert found.code == 0 and found.told("case") == plain.told("case") and found.result == plain.result
+    assert {path.name: path.read_bytes() for path in (tmp_path / "found").iterdir()} == results
