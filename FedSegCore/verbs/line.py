@@ -88,11 +88,12 @@ class Line(AbstractContextManager["Line"]):
         self._account = account
         self._strict = strict
         self._behind: tuple[Case, Future[_Written]] | None = None
+        self._writer: Thread | None = None
 
     def __exit__(self, *_: object) -> None:
         """What is being written is written to its end."""
-        if self._behind is not None:
-            wait([self._behind[1]])
+        if self._writer is not None and self._writer.ident is not None:
+            self._writer.join()
 
     def segment(self, cases: Sequence[Case], *, resume: bool, resample: bool) -> None:
         """Segment all of them.
@@ -138,7 +139,11 @@ class Line(AbstractContextManager["Line"]):
             return
         self._account.end()
         self._settle()
-        self._behind = case, _apart(partial(_write, case, found, first, self._header))
+        writing: Future[_Written] = Future()
+        work = partial(_write, case, found, first, self._header)
+        # Noted before it begins, for an interrupt may come at any moment; the program's end waits for it.
+        self._behind, self._writer = (case, writing), Thread(target=_fill, args=(writing, work))
+        self._writer.start()
 
     def _tell(self, share: float) -> None:
         if self._behind is not None and self._behind[1].done():
@@ -176,17 +181,17 @@ class Line(AbstractContextManager["Line"]):
 
 
 def _apart(work: Callable[[], Result]) -> Future[Result]:
-    """What a piece of work will come to, done in a thread that no one waits for at the program's end."""
+    """What a piece of work will come to, done in a thread that nobody waits for at the program's end."""
     future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
+    Thread(target=_fill, args=(future, work), daemon=True).start()
     return future
+
+
+def _fill(future: Future[Result], work: Callable[[], Result]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def _read(case: Case, *, resume: bool, resample: bool) -> dict[str, Volume] | _Skipped:
