@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 from FedSegCore.agreement import Agreement, agree, network_of, refuse_unknown
 from FedSegCore.data.case import Case
@@ -118,6 +118,7 @@ class Setting:
             how(case, data.dataset, self.plan, data.annotation, channels=data.sources) for case in cases
         )
 
+    @cached_property
     def prepared_bytes(self) -> int:
         """What the prepared cases of all sites that are here take, told from the images' headers alone.
 

@@ -14,10 +14,12 @@ from FedSegCore.hospital.connected import Connected
 from FedSegCore.hospital.guest import Guest
 from FedSegCore.hospital.leaving import leaving
 from FedSegCore.hospital.resident import Resident
+from FedSegCore.methods.registry import named
 from FedSegCore.progress import Reading
 from FedSegCore.report.scores import write_scores
 from FedSegCore.setting import Setting
 from FedSegCore.simulation.cards import card, write_cards
+from FedSegCore.simulation.memory import tell_of_memory
 from FedSegCore.simulation.participants import cores, member_client
 from FedSegCore.simulation.publishing import WrittenModel, write_models
 from FedSegCore.simulation.run import Cache, Run, files_for, read_cache
@@ -32,6 +34,8 @@ def prepare(guest: Guest, setting: Setting) -> Cache:
     """Read the site's cases once, for all runs."""
     torch.set_num_threads(guest.study.train.threads or cores())
     reading = Reading(guest.emit, datasets=2)
+    entries = [named(method, guest.study.method_options) for method in guest.study.methods]
+    tell_of_memory(setting, entries, device=guest.device, workers=1, emit=guest.emit)
     files = files_for(setting, guest.home.folder / "cache")
     return read_cache(setting, setting.sites, setting.sites, files=files, progress=reading.dataset)
 

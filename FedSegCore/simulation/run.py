@@ -105,7 +105,7 @@ def files_for(setting: Setting, folder: Path) -> CaseFiles | None:
     Raises:
         DataError: an image that cannot be read.
     """
-    return CaseFiles(folder) if setting.prepared_bytes() > IN_MEMORY else None
+    return CaseFiles(folder) if setting.prepared_bytes > IN_MEMORY else None
 
 
 def read_cache(

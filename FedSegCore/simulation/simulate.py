@@ -19,15 +19,16 @@ from FedSegCore.learning.precision import settled
 from FedSegCore.methods.registry import Named, named
 from FedSegCore.progress import Reading
 from FedSegCore.report.scores import Score, read_scores, write_scores
-from FedSegCore.setting import Setting, read_setting
+from FedSegCore.setting import Setting, SiteData, read_setting
 from FedSegCore.simulation.announcing import Announced, LedgerNews
 from FedSegCore.simulation.calibrating import calibrate
 from FedSegCore.simulation.cards import write_cards
 from FedSegCore.simulation.folder import is_finished, prepare_folder, run_folder
+from FedSegCore.simulation.memory import tell_of_memory
 from FedSegCore.simulation.participants import cores, make_transport, server_site, threads_of
 from FedSegCore.simulation.publishing import WrittenModel, write_models
 from FedSegCore.simulation.reporting import report
-from FedSegCore.simulation.run import Cache, Run, files_for, read_cache, read_start
+from FedSegCore.simulation.run import Run, files_for, read_cache, read_start
 from FedSegCore.simulation.testing import score_outside, score_run
 from FedSegCore.study import NetworkTable, Study
 
@@ -68,7 +69,10 @@ def simulate(
     _tell_of_timeout(study, workers, emit)
     emit("progress", stage="data", value=0.0, message="Reading and preparing the cases", eta_s=None)
     here = workers == 1 or any(entry.pooled for entry in entries)
-    setting, cache = _read(study, header, here=here, folder=out / "cache", emit=emit)
+    setting, trained, reading = _agree(study, header, here=here, emit=emit)
+    tell_of_memory(setting, entries, device=device, workers=workers, emit=emit)
+    files = files_for(setting, out / "cache")
+    cache = read_cache(setting, trained, setting.sites, files=files, progress=reading.dataset)
     runs = [
         Run(
             setting,
@@ -93,22 +97,19 @@ def simulate(
     return summary(out, folders)
 
 
-def _read(
-    study: Study, like: ModelHeader | None, *, here: bool, folder: Path, emit: Emit
-) -> tuple[Setting, Cache]:
-    """The study's folders, and the cases that this process trains or tests with.
+def _agree(
+    study: Study, like: ModelHeader | None, *, here: bool, emit: Emit
+) -> tuple[Setting, list[SiteData], Reading]:
+    """The study's folders, the sites that this process trains, and what goes on telling of the reading of cases.
 
     Args:
         here: whether any site trains in this process.
-        folder: receives prepared cases that do not fit into memory.
     """
     members = sum(site.role != "outside" for site in study.sites)
     reading = Reading(emit, datasets=members * (study.plan.auto + here) + len(study.sites))
     setting = read_setting(study, like=like, progress=reading.dataset)
     trained = [d for d in setting.sites if d.site.role == "server" or (here and d.site.role != "outside")]
-    return setting, read_cache(
-        setting, trained, setting.sites, files=files_for(setting, folder), progress=reading.dataset
-    )
+    return setting, trained, reading
 
 
 def _tell_of_timeout(study: Study, workers: int, emit: Emit) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from FedSegCore.data.plan import Intensity, Plan
 from FedSegCore.data.volume import Volume
 from FedSegCore.inference.modelfile import Model, ModelHeader
 from FedSegCore.inference.segment import segment_volumes
+from Testing.resident import peak_mib
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,24 +33,6 @@ class Threshold(nn.Module):
         return torch.cat([image, -image], dim=1) * self.scale
 
 
-def peak_of_segmenting(header: ModelHeader, volume: Volume) -> float:
-    """By how many MiB this process grows, at most, while a volume is segmented; Linux alone tells."""
-    refs, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-    if not refs.exists():
-        pytest.skip("only Linux lets a process measure its own peak anew")
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
-    refs.write_text("5")
-
-    def resident(key: str) -> float:
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith(key))
-        return int(line.split()[1]) / 1024
-
-    before = resident("VmRSS:")
-    segment_volumes(Model(header, Threshold()), {"CT": volume})
-    return resident("VmHWM:") - before
-
-
 def ct(side: int) -> Volume:
     array = np.full((side, side, side), -1000, dtype=np.int16)
     array[50:-50, 40:-40, :] = np.arange(-160, 240)[np.arange(side) % 400]
@@ -68,4 +49,5 @@ def large(header: ModelHeader) -> ModelHeader:
 
 def test_a_volume_is_kept_a_few_times_only(large: ModelHeader) -> None:
     """Two structures' maps, one of them on the scan's grid, the largest of them, and the masks of a quarter each."""
-    assert peak_of_segmenting(large, ct(SIDE)) < 5.0 * FLOATS
+    volume, model = ct(SIDE), Model(large, Threshold())
+    assert peak_mib(lambda: segment_volumes(model, {"CT": volume})) < 5.0 * FLOATS
