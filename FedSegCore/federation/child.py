@@ -35,7 +35,12 @@ class Child:
     @property
     def alive(self) -> bool:
         """Whether it runs."""
-        return self._process.poll() is None
+        return self.code is None
+
+    @property
+    def code(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return self._process.poll()
 
     def stop(self) -> None:
         """Ask it to end, and end it if it does not."""

@@ -23,9 +23,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Final, final
+from typing import Any, Final, final
 
 import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -58,6 +59,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from FedSegCore.errors import InputError, RunError
+from FedSegCore.federation.bounds import TOO_LARGE, BoundedTransport, Tally
 from FedSegCore.federation.child import LOOPBACK, Child, end_with_parent, free_port
 from FedSegCore.federation.keys import TlsFiles
 from FedSegCore.files import write_atomic, write_private
@@ -80,6 +82,9 @@ CALLS: Final[Mapping[str, int]] = {
     "push-object": 6 * 2**20,
 }  # fmt: skip
 """What a SuperNode may ask of the SuperLink, and how large its question can be: objects come in pieces of 5 MiB."""
+ANSWERS: Final[Mapping[str, int]] = {"pull-messages": 2**20, "pull-object": 6 * 2**20}
+"""How large the SuperLink's answers can be; others have `_SMALL` bytes at most."""
+_SMALL: Final = 64 * 1024
 PUSHES: Final = frozenset({"push-messages", "push-object"})
 PIECES: Final = frozenset({"pull-object", "push-object"})
 
@@ -260,13 +265,17 @@ class SuperNode:
         address: host:port of the coordinator.
         ca: PEM file of the certificate authority; none: the system's.
         key: the site's private key in OpenSSH format.
+        largest: bytes that a message may come to; where more is sent it ends.
+        ahead_s: how far this machine's clock is ahead of the coordinator's, in seconds.
     """
 
-    def __init__(self, folder: Path, *, address: str, ca: Path | None, key: Path) -> None:
+    def __init__(
+        self, folder: Path, *, address: str, ca: Path | None, key: Path, largest: int, ahead_s: float = 0.0
+    ) -> None:
         self.port = free_port()
         self._secret = _new_secret(folder / "supernode.secret")
         arguments = [
-            "--superlink", address, "--auth-supernode-private-key", str(key),
+            str(largest), str(ahead_s), "--superlink", address, "--auth-supernode-private-key", str(key),
             "--host", LOOPBACK, "--port", str(self.port), "--isolation", "process",
             "--superexec-auth-secret-file", str(folder / "supernode.secret"),
         ]  # fmt: skip
@@ -277,6 +286,11 @@ class SuperNode:
     def alive(self) -> bool:
         """Whether it runs; it ends by itself when the coordinator no longer knows it."""
         return self._child.alive
+
+    @property
+    def flooded(self) -> bool:
+        """Whether it ended since more was sent than it takes."""
+        return self._child.code == TOO_LARGE
 
     def work(self, answer: Answer, stopped: Callable[[], bool]) -> None:
         """Answer messages one at a time until `stopped` says so or the SuperNode ends."""
@@ -369,12 +383,16 @@ def weight_of(call: str, body: bytes) -> int | None:
     told = PushObjectRequest()
     try:
         told.ParseFromString(body)
-        if get_object_type_from_object_content(told.object_content) != Array.__qualname__:
-            return len(body)
-        pieces = json.loads(get_object_body(told.object_content, Array))["arraychunk_ids"]
-        return len(body) + len(pieces) * CALLS[call]
+        return len(body) + _pieces(told.object_content) * CALLS[call]
     except (DecodeError, *_UNREADABLE):
         return None
+
+
+def _pieces(content: bytes) -> int:
+    """How many pieces an object is put together from. Raises one of `_UNREADABLE` where it is no object."""
+    if get_object_type_from_object_content(content) != Array.__qualname__:
+        return 0
+    return len(json.loads(get_object_body(content, Array))["arraychunk_ids"])
 
 
 def _packed(head: Head, body: bytes) -> RecordDict:
@@ -491,16 +509,19 @@ def _new_secret(path: Path) -> bytes:
 def main(words: Sequence[str]) -> int:
     """Run one of Flower's commands until it ends or the pipe from the process that started it does."""
     end_with_parent()
-    sys.argv = [f"flower-{words[0]}", *words[1:]]
     if words[0] == "superlink":
         from flwr.superlink.cli import flower_superlink
 
+        sys.argv = ["flower-superlink", *words[1:]]
         _let_keys_come_back()
         flower_superlink()
     else:
         from flwr.supernode.cli import flower_supernode
 
+        sys.argv = ["flower-supernode", *words[3:]]
         _look_often()
+        _take_no_more_than(int(words[1]))
+        _sign_by_clock(float(words[2]))
         flower_supernode()
     return 0
 
@@ -523,6 +544,52 @@ def _look_often() -> None:
 
     brief = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, _POLL_S)))
     supernode.time = brief  # type: ignore[attr-defined, assignment]
+
+
+def _take_no_more_than(largest: int) -> None:
+    """Bound what the coordinator can make this process hold: each answer, and what a message comes to.
+
+    Flower asks for the next message when the last one is answered, so one is held at a time.
+    """
+    from flwr.supernode import start_client_internal as supernode
+    from flwr.supernode.fleet_http_client import FleetHttpClient
+
+    flowers, made = supernode.pull_objects, FleetHttpClient.__init__  # type: ignore[attr-defined]
+
+    def pull_objects(
+        object_ids: list[str], pull_object_fn: Callable[[str], bytes], **options: Any
+    ) -> dict[str, bytes]:
+        tally = Tally(largest)
+
+        def pulled(name: str) -> bytes:
+            content = pull_object_fn(name)
+            # An array may name one piece a million times; what it would come to is counted before it is made.
+            tally.add(len(content) + _pieces(content) * CALLS["push-object"])
+            return content
+
+        return flowers(object_ids, pulled, **options)
+
+    def bounded(client: FleetHttpClient, *positional: Any, **options: Any) -> None:
+        made(client, *positional, **options)
+        http = client._client
+        http._transport = BoundedTransport(http._transport, ANSWERS, _SMALL)
+        http._mounts = {
+            url: one and BoundedTransport(one, ANSWERS, _SMALL) for url, one in http._mounts.items()
+        }
+
+    supernode.pull_objects = pull_objects  # type: ignore[attr-defined]
+    FleetHttpClient.__init__ = bounded  # type: ignore[method-assign, assignment]
+
+
+def _sign_by_clock(ahead_s: float) -> None:
+    """Sign calls with the coordinator's time: Flower takes none that is 5 s ahead of its clock, or 305 s behind.
+
+    How far this machine's clock is off was seen over the same authenticated connection.
+    """
+    from flwr.supernode import node_auth_http_interceptor as signing
+
+    flowers = signing.now  # type: ignore[attr-defined]
+    signing.now = lambda: flowers() - timedelta(seconds=ahead_s)  # type: ignore[attr-defined]
 
 
 def _let_keys_come_back() -> None:

@@ -11,6 +11,8 @@ from typing import Any, Final, final
 
 from FedSegCore.errors import FedSegError
 from FedSegCore.federation.flower import SuperNode
+from FedSegCore.hospital.answers import NotAHub
+from FedSegCore.hospital.clock import clock_ahead_s
 from FedSegCore.hospital.hubclient import HubClient
 from FedSegCore.hospital.resident import Resident
 
@@ -27,6 +29,7 @@ class Connected:
         client: makes a client of the hub with the site's credential; each thread has its own.
         folder: for the engine's log and files.
         ca: PEM file of the certificate authority; none: the system's.
+        largest: bytes that a message of the study may come to.
         tell: is told how the study goes, as the hub says it.
         gone: whether the site has left the study.
     """
@@ -39,6 +42,7 @@ class Connected:
         folder: Path,
         ca: Path | None,
         key: Path,
+        largest: int,
         tell: Callable[[dict[str, Any]], None],
         gone: Callable[[], bool],
     ) -> None:
@@ -47,6 +51,7 @@ class Connected:
         self._folder = folder
         self._ca = ca
         self._key = key
+        self._largest = largest
         self._tell = tell
         self._gone = gone
         self._ended = threading.Event()
@@ -78,14 +83,27 @@ class Connected:
         self._ended.set()
 
     def _connect(self, hub: HubClient) -> None:
-        """One connection, for as long as it lasts."""
+        """One connection, for as long as it lasts.
+
+        Raises:
+            NotAHub: more was sent than a message of the study can be.
+        """
         hub.attach()
-        self._node = SuperNode(self._folder, address=hub.address, ca=self._ca, key=self._key)
+        self._node = node = SuperNode(
+            self._folder, address=hub.address, ca=self._ca, key=self._key, largest=self._largest,
+            ahead_s=clock_ahead_s(hub),
+        )  # fmt: skip
         try:
-            self._node.work(self._resident.answer, self._ended.is_set)
+            node.work(self._resident.answer, self._ended.is_set)
         finally:
-            node, self._node = self._node, None
+            self._node = None
             node.stop()
+        if node.flooded:
+            raise NotAHub(
+                f"{hub.address} sent more than a message of this study can be ({self._largest:,} bytes); "
+                "nothing of it was kept.",
+                "Do not go on; tell the coordinator.",
+            )
 
     def _watch(self) -> None:
         """See how the study goes; cut the connection where the other end has lost it, or a message on it."""

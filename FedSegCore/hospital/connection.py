@@ -5,38 +5,18 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final, Literal, final
+from typing import Final, final
 
 from FedSegCore.errors import FedSegError
 from FedSegCore.federation.invitation import Invitation
-from FedSegCore.hospital import probing
+from FedSegCore.hospital import handshake, probing
 from FedSegCore.hospital.answers import Descriptor, HubRefused, NotAHub, cleaned
+from FedSegCore.hospital.handshake import Hop
 from FedSegCore.hospital.hubclient import CONNECT_S, HubClient
 from FedSegCore.hospital.tls import Proxy, host_and_port, proxy_for, trusting
-from FedSegCore.version import VERSION, minor, numbers
 
-Status = Literal["ok", "warning", "failed"]
 HOPS: Final = ("DNS", "TCP", "proxy", "TLS", "gateway", "identity", "version", "clock", "enrolment")
 """In their order; through a proxy there is no TCP of our own, and without a credential no enrolment."""
-_CLOCKS_APART_S: Final = 60.0
-
-
-@final
-@dataclass(frozen=True)
-class Hop:
-    """One part of the way.
-
-    Args:
-        name: one of `HOPS`.
-        seen: what was found there, in a sentence.
-        fix: what IT, or who is named, can do; "" where nothing is wrong.
-    """
-
-    name: str
-    status: Status
-    seen: str
-    fix: str = ""
 
 
 def test_connection(
@@ -210,32 +190,15 @@ class _Way:
 
     def identity(self) -> Hop:
         """Whether the hub is the coordinator's who signed the invitation."""
-        if self.descriptor.identity != self.invitation.identity:
-            seen = "This hub belongs to another coordinator than the invitation."
-            return Hop(
-                "identity",
-                "failed",
-                seen,
-                "Do not join; ask the coordinator, by telephone, for a new invitation.",
-            )
-        return Hop("identity", "ok", "The hub is the inviting coordinator's.")
+        return handshake.identity(self.descriptor, self.invitation)
 
     def version(self) -> Hop:
         """Whether both ends understand each other."""
-        theirs = self.descriptor.fedseg
-        if minor(theirs) != minor(VERSION):
-            seen = f"The hub has FedSeg {theirs}, this computer {VERSION}; both ends need the same minor version."
-            older = "this computer" if numbers(theirs) > numbers(VERSION) else "the coordinator"
-            return Hop("version", "failed", seen, f"The older one must be updated: {older}'s.")
-        return Hop("version", "ok", f"The hub has FedSeg {theirs}, {self.descriptor.engine}.")
+        return handshake.version(self.descriptor)
 
     def clock(self) -> Hop:
-        """How far the clocks are apart; invitations and certificates are valid by the clock."""
-        ahead = self.asked_at - self.descriptor.time
-        if abs(ahead) > _CLOCKS_APART_S:
-            seen = f"This computer's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the hub's."
-            return Hop("clock", "warning", seen, "Set this computer's clock (IT: time synchronisation, NTP).")
-        return Hop("clock", "ok", f"The clocks are {abs(ahead):.0f} s apart.")
+        """How far the clocks are apart."""
+        return handshake.clock(self.descriptor, self.asked_at)
 
     def enrolment(self) -> Hop:
         """Whether the hub knows this site."""

@@ -12,8 +12,10 @@ from FedSegCore.errors import DataError, UsageError
 from FedSegCore.federation import wire
 from FedSegCore.federation.joining import Joining
 from FedSegCore.files import write_atomic
+from FedSegCore.hospital.answers import HubRefused
 from FedSegCore.hospital.consent import give_consent, read_consent, shown_text
 from FedSegCore.hospital.guest import Guest
+from FedSegCore.hospital.handshake import greet
 from FedSegCore.hospital.hubclient import HubClient
 from FedSegCore.hospital.leaving import what_leaves, what_never_leaves
 from FedSegCore.preflight import inspect
@@ -90,23 +92,29 @@ def join(guest: Guest, folder: SiteFolder) -> Setting:
     """Enrol, tell what the study needs to know, and wait until all have agreed.
 
     Raises:
-        HubError: the coordinator refuses.
+        HubError: the coordinator refuses, is another than the invitation's, or has another minor version.
         DataError: the dataset is not what it was when the site joined.
     """
     with guest.hub() as hub:
+        greet(hub, guest.invitation, guest.emit)
         if not guest.home.credential:
             key, token = guest.home.engine_key(), guest.invitation.token
             credential = hub.enrol(guest.name, token=token, engine_key=key, fedseg=VERSION)
             guest.home.keep_credential(credential)
-        joining = _declare(guest, folder, hub)
-        agreed = guest.home.agreement() or _await_others(guest, hub)
+        try:
+            joining = _declare(guest, folder, hub)
+            agreed = guest.home.agreement() or _await_others(guest, hub)
+        except HubRefused as refused:
+            if refused.status in (400, 409):  # a word that was not taken binds nobody
+                _word(guest).unlink(missing_ok=True)
+            raise
     agreement = Agreement.from_dict(agreed.get("agreement"))
     return setting_of(guest.study, agreement, {guest.name: joining}, [folder])
 
 
 def _declare(guest: Guest, folder: SiteFolder, hub: HubClient) -> Joining:
     """Say what the site has; the first word is kept and holds, for the coordinator's plan was made from it."""
-    kept = guest.home.folder / "joining"
+    kept = _word(guest)
     if kept.is_file():
         joining = wire.decode(Joining, kept.read_bytes(), str(kept))
         cases = len(folder.choice.training)
@@ -124,6 +132,11 @@ def _declare(guest: Guest, folder: SiteFolder, hub: HubClient) -> Joining:
     hub.join(data)
     guest.emit("site_state", site=guest.name, state="joined")
     return joining
+
+
+def _word(guest: Guest) -> Path:
+    """The file of what the site told when it joined."""
+    return guest.home.folder / "joining"
 
 
 def _await_others(guest: Guest, hub: HubClient) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from FedSegCore.federation.calibration import KIND
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.ledger import read_lines
+from FedSegCore.hospital.bounds import Bounds, bounds_of
 from FedSegCore.hospital.connected import Connected
 from FedSegCore.hospital.guest import Guest
 from FedSegCore.hospital.leaving import leaving
@@ -57,20 +58,31 @@ def take_part(guest: Guest, setting: Setting, cache: Cache) -> None:
     resident = Resident(guest.name, guest.home, client, rounds=guest.study.rounds, emit=guest.emit)
     connected = Connected(
         guest.hub, resident, folder=guest.home.folder / "engine", ca=guest.home.keep_ca(guest.invitation.ca),
-        key=guest.home.key, tell=partial(_tell, guest), gone=lambda: guest.home.left,
+        key=guest.home.key, largest=bounds(guest, setting, cache).largest, tell=partial(_tell, guest),
+        gone=lambda: guest.home.left,
     )  # fmt: skip
     connected.work()
 
 
-def fetch(guest: Guest) -> dict[str, list[WrittenModel]]:
+def bounds(guest: Guest, setting: Setting, cache: Cache) -> Bounds:
+    """What the study can bring to this site."""
+    return bounds_of(guest.run(name, setting, cache) for name in guest.runs)
+
+
+def fetch(guest: Guest, most: Bounds) -> dict[str, list[WrittenModel]]:
     """Take the published models home, checked and whole; by run.
 
+    Args:
+        most: what the study can bring.
+
     Raises:
-        HubError: the coordinator has closed its port, or sent another file than it told.
+        HubError: the coordinator has closed its port, offers what is not the study's, or sent another file than it
+            told.
     """
     taken: dict[str, list[WrittenModel]] = {name: [] for name in guest.runs}
     with guest.hub(patience_s=_GOODBYE_S) as hub:
         models = hub.models()
+        most.check(models)
         for number, model in enumerate(models, start=1):
             _progress(guest, "models", number, len(models), f"{model.run}: {model.file}")
             target = guest.home.folder / "runs" / model.run / "models" / model.file

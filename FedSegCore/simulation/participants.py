@@ -24,8 +24,8 @@ from FedSegCore.federation.workers import Workers
 from FedSegCore.files import write_atomic
 from FedSegCore.learning.epochs import Epochs
 from FedSegCore.learning.train import Training
-from FedSegCore.nets.multiencoder import see
-from FedSegCore.nets.unet import build
+from FedSegCore.nets.multiencoder import MultiEncoderNet, see
+from FedSegCore.nets.unet import SegmentationNet, build
 from FedSegCore.setting import SiteData
 from FedSegCore.simulation.calibrating import survey_of
 from FedSegCore.simulation.publishing import model_header
@@ -42,6 +42,11 @@ def server_site(run: Run) -> Site:
     modalities = tuple(name for choices in run.setting.inputs for name in choices)
     info = ClientInfo("server", modalities, run.setting.labels, 0)
     return _site(run, info, training=training_of(run))
+
+
+def network_bytes(run: Run) -> int:
+    """The bytes of all the weights of the run's network."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in _network(run).state_dict().values())
 
 
 def make_transport(run: Run) -> Transport:
@@ -124,15 +129,7 @@ def _site(
     validation: tuple[PreparedCase, ...] = (),
     publish: bool = False,
 ) -> Site:
-    plan = run.setting.plan
-    model = build(
-        run.network,
-        dims=plan.dims,
-        in_channels=len(run.setting.inputs),
-        out_channels=len(run.setting.labels),
-        generator=generator(run.seed, "weights"),
-        modalities=run.setting.channel_modalities,
-    )
+    plan, model = run.setting.plan, _network(run)
     see(model, info.modalities)
     algebra.load(model, run.start)
     batches = None
@@ -140,6 +137,18 @@ def _site(
         batches = Batches(cases, patch=plan.patch, batch_size=training.batch(plan.dims), dims=plan.dims)
     return Site(info, run.setting.labels, plan.patch, model.to(run.device), training,
                 generator(run.seed, "site", info.name), batches, validation, publish)  # fmt: skip
+
+
+def _network(run: Run) -> SegmentationNet | MultiEncoderNet:
+    """The run's network with its first weights."""
+    return build(
+        run.network,
+        dims=run.setting.plan.dims,
+        in_channels=len(run.setting.inputs),
+        out_channels=len(run.setting.labels),
+        generator=generator(run.seed, "weights"),
+        modalities=run.setting.channel_modalities,
+    )
 
 
 def _client(run: Run, site: Site, ledger: Path, *, calibrates: bool = True) -> Client:

@@ -41,7 +41,7 @@ def _join(arguments: Namespace, console: Console) -> int:
         console.say(f"{guest.name} has left the study. What it was sent and made is in {home.folder}.")
         console.result({"left": True}, path=home.folder)
         return 0
-    summary = work.score(guest, setting, cache, work.fetch(guest))
+    summary = work.score(guest, setting, cache, work.fetch(guest, work.bounds(guest, setting, cache)))
     cache.drop()
     console.say(f"The study has ended. Report: {summary['report']}")
     console.result(summary, path=home.folder)
