@@ -165,9 +165,12 @@ class Board:
             self._facts["eta_s"], self._timed = fields["eta_s"], time.monotonic()
 
     def _site_state(self, fields: dict[str, Any]) -> None:
-        self._site(fields["site"])["state"] = fields["state"]
+        site = self._site(fields["site"])
+        if site["state"] == "left" and fields["state"] == "lost":
+            return  # the round in which it left goes on without it, and says so once more
+        site["state"] = fields["state"]
         if fields["state"] == "joined":
-            self._site(fields["site"]).pop("refused", None)
+            site.pop("refused", None)
 
     def _round(self, fields: dict[str, Any]) -> None:
         self._facts["round"] = fields["number"]

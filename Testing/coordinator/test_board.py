@@ -187,6 +187,14 @@ def test_a_study_goes_on_where_its_status_cannot_be_written(
     assert stage.facts["state"] == "running"
 
 
+def test_a_site_that_has_left_is_not_lost_besides(stage: Stage) -> None:
+    for state in ("training", "left", "lost"):
+        stage.board.emit("site_state", site="south", state=state)
+    assert stage.board.brief()["sites"]["south"] == "left"
+    stage.board.emit("site_state", site="south", state="joined")
+    assert stage.board.brief()["sites"]["south"] == "joined", "with a new invitation"
+
+
 def test_an_entry_of_the_roster_that_left_has_left(tmp_path: Path) -> None:
     left = Entry("north", "digest", 1.0, state="left")
     board = Board(tmp_path / "status.json", study="s", runs=[], total=1, emit=print, entries=lambda: [left])
