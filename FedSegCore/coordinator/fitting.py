@@ -78,7 +78,17 @@ def agree_among(
         for left in combinations(names, number):
             rest = {name: joining for name, joining in told.items() if name not in left}
             try:
-                return agree(study, rest), dict.fromkeys(left, fault)
+                agreed = agree(study, rest)
             except FedSegError:
                 continue
+            return agreed, {name: _fault(study, {**rest, name: told[name]}) or fault for name in left}
     raise fault
+
+
+def _fault(study: Study, told: Mapping[str, Joining]) -> FedSegError | None:
+    """What keeps these from agreeing."""
+    try:
+        agree(study, told)
+    except FedSegError as error:
+        return error
+    return None

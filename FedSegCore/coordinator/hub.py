@@ -117,8 +117,8 @@ class StudyHub:
 
     def turn_away(self, site: str, reason: str, fix: str) -> None:
         """Take back that a site has joined: what it told does not go together with what the others did."""
-        self._roster.turn_away(site)
         self._away[site] = Refused(reason, fix, 409)
+        self._roster.turn_away(site)
         self._board.emit("site_state", site=site, state="enrolled")
         self._board.refuse(site, plain(reason), plain(fix))
 
@@ -135,7 +135,7 @@ class StudyHub:
         if site in self._away:
             raise self._away[site]
         entry = self._roster.entry(site)
-        if self._agreed is not None and (entry is None or entry.state != "joined"):
+        if entry is None or entry.state != "joined":
             raise Refused(f"{site} has not joined.", "Start `fedseg join` again.", 409)
         return self._agreed
 

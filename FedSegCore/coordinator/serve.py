@@ -22,6 +22,7 @@ from FedSegCore.coordinator.lead import lead
 from FedSegCore.coordinator.roster import Roster
 from FedSegCore.coordinator.statuspage import status_routes
 from FedSegCore.coordinator.transport import AcrossHospitals
+from FedSegCore.data.casefiles import CACHE
 from FedSegCore.errors import RunError, StudyError
 from FedSegCore.federation.joining import Joining
 from FedSegCore.federation.ledger import Ledger, read_lines
@@ -31,8 +32,9 @@ from FedSegCore.methods.registry import Named, named
 from FedSegCore.setting import Setting
 from FedSegCore.simulation.announcing import Announced, LedgerNews
 from FedSegCore.simulation.folder import prepare_folder, run_folder, run_name
+from FedSegCore.simulation.memory import tell_of_memory
 from FedSegCore.simulation.participants import cores
-from FedSegCore.simulation.run import Run, read_cache
+from FedSegCore.simulation.run import Run, files_for, read_cache
 from FedSegCore.simulation.simulate import join_and_report, with_eta
 from FedSegCore.study import Study
 
@@ -70,7 +72,9 @@ def serve(
         )
         board.put(state="running")
         house.hub.agree({"agreement": setting.agreement.to_dict(), "runs": names})
-        cache = read_cache(setting, setting.with_role("server"), setting.sites)
+        if trained := setting.with_role("server"):
+            tell_of_memory(setting, entries, device=device, workers=1, emit=emit)
+        cache = read_cache(setting, trained, setting.sites, files=files_for(setting, out / CACHE))
         runs = [
             Run(setting, cache, entry, seed, run_folder(out, study, entry.name, seed), device)
             for entry in entries
@@ -81,6 +85,7 @@ def serve(
             left = _finished(run)
             house.hub.publish(name, house.lead(run, name, timed) if left is None else left)
         join_and_report(setting, runs, out)
+        cache.drop()
         board.put(state="finished")
         message = "The last round is done; the sites fetch the models"
         emit("progress", stage="done", value=1.0, message=message, eta_s=0.0)

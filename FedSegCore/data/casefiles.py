@@ -8,6 +8,7 @@ not at all, whichever of several processes made it, and may be deleted at any ti
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -21,6 +22,8 @@ import numpy as np
 from FedSegCore.data.imagefiles import image_stem
 from FedSegCore.errors import StorageError
 
+CACHE: Final = "cache"
+"""Their folder in that of a study, of a site or of the coordinator."""
 IN_MEMORY: Final = 2 * 2**30
 """Bytes of prepared cases up to which a study keeps them in memory."""
 _VERSION: Final = 1
@@ -105,6 +108,11 @@ def _parts(path: Path) -> list[Path]:
     """An image's files: a DICOM folder's slices; a header that may name another file with those of its stem."""
     if path.is_dir():
         return sorted(one for one in path.iterdir() if one.is_file())
-    if path.suffix.lower() == ".mhd":
-        return sorted(path.parent.glob(f"{image_stem(path)}.*"))
-    return [path]
+    if path.suffix.lower() != ".mhd":
+        return [path]
+    alike = path.parent.glob(f"{glob.escape(image_stem(path))}.*")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = (line.partition("=")[2].strip() for line in lines if line.startswith("ElementDataFile"))
+    return sorted(
+        {path, *alike, *(file for file in (path.parent / name for name in named) if file.is_file())}
+    )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 
+from FedSegCore.data.casefiles import CACHE
 from FedSegCore.federation.calibration import KIND
 from FedSegCore.federation.client import Client
 from FedSegCore.federation.ledger import read_lines
@@ -37,7 +38,7 @@ def prepare(guest: Guest, setting: Setting) -> Cache:
     reading = Reading(guest.emit, datasets=2)
     entries = [named(method, guest.study.method_options) for method in guest.study.methods]
     tell_of_memory(setting, entries, device=guest.device, workers=1, emit=guest.emit)
-    files = files_for(setting, guest.home.folder / "cache")
+    files = files_for(setting, guest.home.folder / CACHE)
     return read_cache(setting, setting.sites, setting.sites, files=files, progress=reading.dataset)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ PROGRAM: Final = 2**29
 """Bytes that the program takes before it trains: torch, MONAI and what else is imported."""
 _PEAK: Final = 1.7
 """A step's peak by what its forward pass keeps; 1.56 to 1.71 were measured on a CPU, with 48 to 96 voxels a side."""
+_HALF: Final = 0.53
+"""What is kept in bfloat16 by what is kept in float32; norm layers' statistics stay float32. Measured on a CPU."""
 _COPIES: Final = 6
 """Of the weights: themselves, gradients, two moments, what is received and what is sent."""
 
@@ -24,7 +26,7 @@ _COPIES: Final = 6
 @final
 @dataclass(frozen=True)
 class Cost:
-    """What a training step takes at its peak, about, in float32 and bytes.
+    """What a training step takes at its peak, about, in bytes.
 
     Args:
         fixed: of the weights and what belongs to them.
@@ -42,7 +44,7 @@ class Cost:
         self, patch: Sequence[int], batch: int, *, divisor: int, within: int
     ) -> tuple[int, ...] | None:
         """The patch with its longest sides cut, a network's block at a time, until a step fits; None if none does."""
-        sides = [side // divisor * divisor for side in patch]
+        sides = [max(side // divisor, 1) * divisor for side in patch]
         while self.of(sides, batch) > within:
             longest = sides.index(max(sides))
             if sides[longest] <= 2 * divisor:
@@ -51,7 +53,14 @@ class Cost:
         return tuple(sides)
 
 
-def cost_of(net: nn.Module, *, inputs: int, outputs: int, patch: Sequence[int]) -> Cost:
+def cost_of(
+    net: nn.Module,
+    *,
+    inputs: int,
+    outputs: int,
+    patch: Sequence[int],
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> Cost:
     """The cost of training a network.
 
     A forward pass runs on torch's `meta` device, which computes nothing, and what it would keep is counted.
@@ -59,6 +68,7 @@ def cost_of(net: nn.Module, *, inputs: int, outputs: int, patch: Sequence[int]) 
     Args:
         net: a network on `meta`.
         patch: any patch that the network takes.
+        precision: of the forward pass.
     """
     kept: dict[int, Any] = {}
 
@@ -74,18 +84,19 @@ def cost_of(net: nn.Module, *, inputs: int, outputs: int, patch: Sequence[int]) 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         dice_ce(net(image).float(), target, annotated)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
-    features = sum(storage.nbytes() for storage in kept.values()) - weights
-    return Cost(_COPIES * weights, _PEAK * max(features, 0) / (2 * math.prod(patch)))
+    features = max(sum(storage.nbytes() for storage in kept.values()) - weights, 0)
+    if precision == "bfloat16":
+        features = int(_HALF * features)
+    return Cost(_COPIES * weights, _PEAK * features / (2 * math.prod(patch)))
 
 
-def memory_of(device: torch.device) -> tuple[int, int] | None:
-    """Bytes that are free and that there are in all; None where the system does not say."""
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free; None where the system does not say."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)
+        return torch.cuda.mem_get_info(device)[0]
     try:
         lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
         kib = {words[0]: int(words[1]) for words in lines if len(words) > 1}
-        free, total = kib["MemAvailable:"] * 1024, (kib["MemTotal:"] + kib["SwapTotal:"]) * 1024
+        return kib["MemAvailable:"] * 1024
     except (OSError, KeyError, ValueError):
         return None
-    return free, total

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from FedSegCore.data.casefiles import CACHE, CaseFiles
 from FedSegCore.federation.ledger import read_lines
 from FedSegCore.federation.rounds import Emit, conclude, federate
 from FedSegCore.federation.store import ServerStore
@@ -60,6 +61,7 @@ def simulate(
     prepare_folder(out, study, resume=resume, init=init)
     folders = [run_folder(out, study, name, seed) for name in study.methods for seed in study.seeds]
     if is_finished(out, folders):
+        CaseFiles(out / CACHE).remove()
         told = f"The study in {out} is finished; without its report.html it would get a new one"
         emit("progress", stage="done", value=1.0, message=told, eta_s=None)
         return summary(out, folders)
@@ -71,7 +73,7 @@ def simulate(
     here = workers == 1 or any(entry.pooled for entry in entries)
     setting, trained, reading = _agree(study, header, here=here, emit=emit)
     tell_of_memory(setting, entries, device=device, workers=workers, emit=emit)
-    files = files_for(setting, out / "cache")
+    files = files_for(setting, out / CACHE)
     cache = read_cache(setting, trained, setting.sites, files=files, progress=reading.dataset)
     runs = [
         Run(

@@ -14,12 +14,14 @@ STAYS: Final = "Leaving stops future updates; it does not erase what earlier one
 
 def run(arguments: Namespace, console: Console) -> int:
     """Leave for good: at this end at once, at the coordinator's when it can be told."""
+    from FedSegCore.data.casefiles import CACHE, CaseFiles
     from FedSegCore.federation.invitation import read_invitation
     from FedSegCore.hospital.home import LEFT, known_home
     from FedSegCore.hospital.hubclient import HubClient
 
     home = known_home(arguments.site_dir)
     home.mark(LEFT, present=True)
+    CaseFiles(home.folder / CACHE).remove()
     invitation = read_invitation(home.invitation, now=0)
     told = True
     try:

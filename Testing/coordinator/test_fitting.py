@@ -93,6 +93,22 @@ def test_no_more_are_left_out_than_must_be(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(left) == {"east", "south"}
 
 
+def test_each_is_told_its_own_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def picky(study: Study, joinings: Mapping[str, Joining]) -> Agreement:
+        for odd in ("east", "south"):
+            if odd in joinings and len(joinings) > 1:
+                raise DataError(f"{odd} does not fit.", "")
+        return agree(study, joinings)
+
+    monkeypatch.setattr(fitting, "agree", picky)
+    sites = (*SITES, "west")
+    _, left = agree_among(study(sites), by_name(*map(told, sites)), sites)
+    assert {name: fault.message for name, fault in left.items()} == {
+        "east": "east does not fit.",
+        "south": "south does not fit.",
+    }
+
+
 def test_the_servers_own_data_are_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     odd_one_out(monkeypatch, "east", number=1)
     with pytest.raises(DataError, match="No plan"):

@@ -97,6 +97,8 @@ def test_a_site_that_is_turned_away_hears_why_and_may_join_with_another_word(hou
 
 
 def test_who_has_not_joined_is_not_told_what_the_others_agreed_on(house: House) -> None:
+    with pytest.raises(Refused, match="has not joined"):
+        house.hub.study("north")
     house.hub.agree({"agreement": {}})
     with pytest.raises(Refused, match="has not joined"):
         house.hub.study("north")

@@ -12,7 +12,7 @@ import torch
 
 from FedSegCore.data.batches import Batches
 from FedSegCore.data.case import Dataset, read_dataset
-from FedSegCore.data.casefiles import CaseFiles
+from FedSegCore.data.casefiles import CaseFiles, digest_of
 from FedSegCore.data.labels import Annotation, annotate
 from FedSegCore.data.phantom import write_phantom_dataset
 from FedSegCore.data.plan import Plan
@@ -127,3 +127,21 @@ def test_a_mapped_array_is_let_go_with_its_last_user(tmp_path: Path) -> None:
     assert str(tmp_path) in maps.read_text()
     del image
     assert str(tmp_path) not in maps.read_text()
+
+
+def test_two_images_whose_names_hold_brackets_or_that_name_their_voxels_file_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    headers = [tmp_path / "case[1].mhd", tmp_path / "case[2].mhd", tmp_path / "other.mhd"]
+    for header, voxels in zip(headers, ("case[1].raw", "case[2].raw", "elsewhere.bin"), strict=True):
+        header.write_text(f"ElementDataFile = {voxels}\n")
+        (tmp_path / voxels).write_bytes(voxels.encode())
+    digests = [digest_of([header], {}) for header in headers]
+    assert len(set(digests)) == 3
+    (tmp_path / "elsewhere.bin").write_bytes(b"changed")
+    (tmp_path / "case[1].raw").write_bytes(b"changed")
+    assert [digest_of([header], {}) == was for header, was in zip(headers, digests, strict=True)] == [
+        False,
+        True,
+        False,
+    ]

@@ -5,6 +5,7 @@ import torch
 
 from FedSegCore.learning.losses import dice_ce
 from FedSegCore.learning.memory import Cost, cost_of
+from FedSegCore.learning.precision import Precision, autocast
 from FedSegCore.nets.unet import Network, SegmentationNet, build
 from Testing.phantoms import seeded
 from Testing.resident import peak_mib
@@ -39,3 +40,30 @@ def test_the_proposed_patch_fits_and_cannot_be_much_larger() -> None:
 
 def test_nothing_is_proposed_where_not_even_the_smallest_patch_fits() -> None:
     assert COST.largest_patch((64, 64, 48), 2, divisor=4, within=1000) is None
+
+
+def test_a_side_below_the_networks_block_is_proposed_as_one_block() -> None:
+    assert COST.largest_patch((12, 64, 64), 2, divisor=16, within=10**9) == (16, 64, 64)
+
+
+def test_a_forward_pass_in_bfloat16_keeps_about_what_was_told() -> None:
+    model, kept = net().train(), {}
+    image, target = torch.zeros(2, 1, 32, 32, 32), torch.zeros(2, 2, 32, 32, 32, dtype=torch.uint8)
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    def bytes_kept(precision: Precision) -> int:
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            with autocast(torch.device("cpu"), precision):
+                logits = model(image)
+            dice_ce(logits.float(), target, torch.ones(2, 2, dtype=torch.bool))
+        return sum(storage.nbytes() for storage in kept.values())
+
+    half, full = (
+        cost_of(net().to("meta"), inputs=1, outputs=2, patch=(32, 32, 32), precision=name).voxel
+        for name in ("bfloat16", "float32")
+    )
+    assert half / full == pytest.approx(bytes_kept("bfloat16") / bytes_kept("float32"), abs=0.1)
