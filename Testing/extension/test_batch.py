@@ -241,6 +241,22 @@ def test_an_interruption_is_told_in_a_word(capsys: pytest.CaptureFixture[str]) -
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_slicer_is_ended_where_its_own_handler_was_not_set_from_python(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    genuine = signal.signal
+
+    def unknown_before(number: signal.Signals, handler: Any) -> Any:
+        return None if genuine(number, handler) is before else signal.SIG_DFL
+
+    monkeypatch.setattr(signal, "signal", unknown_before)
+    try:
+        assert ends(lambda *_: 0) == 0
+    finally:
+        genuine(signal.SIGTERM, before)
+
+
 def test_a_command_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends(lambda *_: 0, told="/nowhere/fedseg") == 2
     assert "There is no program /nowhere/fedseg" in capsys.readouterr().err

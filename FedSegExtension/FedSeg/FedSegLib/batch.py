@@ -48,7 +48,8 @@ def runScript(slicer, work: Callable[[Sequence[str], Command, Mapping[str, str]]
     except BaseException:
         traceback.print_exc()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # of a handler that was not set from Python nothing is known, and it cannot be set again
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
         slicer.util.exit(code)
 
 
