@@ -16,7 +16,7 @@ from FedSegCore.data.phantom import STYLES, write_phantom_dataset
 from Testing.command import SHAPE, fedseg
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_S = 240.0
+PATIENCE_S = 900.0
 
 STUDY = """
 name = "two hospitals"

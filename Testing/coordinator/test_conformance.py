@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +11,8 @@ import pytest
 from FedSegCore.federation.ledger import read_lines, verify_ledger
 from FedSegCore.tensors import tensorfile
 from Testing import command
-from Testing.command import FEW_STEPS, SmallSite
-from Testing.hospitals import ROOT, Hospitals, write_study
+from Testing.command import FEW_STEPS, SmallSite, fedseg
+from Testing.hospitals import Hospitals, write_study
 
 
 @pytest.fixture
@@ -25,9 +23,8 @@ def hospitals(tmp_path: Path) -> Iterator[Hospitals]:
 
 
 def simulate(study: Path, out: Path) -> None:
-    words = [sys.executable, "-m", "FedSegCore", "simulate", str(study), "--out", str(out), "--json"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    done = fedseg("simulate", study, "--out", out, "--json")
+    assert done.code == 0, done
 
 
 def models(out: Path) -> dict[str, str]:
@@ -88,6 +85,18 @@ def test_personal_models_and_calibration_end_in_the_same_bits(hospitals: Hospita
         methods=["iopfl", "fedbn", "ditto", "local"], more='outside_models = ["global"]',
     )  # fmt: skip
     simulated = run_both(hospitals, ["north", "south"], "--publish-personal")
+    assert states(hospitals.out) == states(simulated)
+    assert models(hospitals.out) == models(simulated)
+
+
+@pytest.mark.slow
+def test_the_methods_that_others_are_compared_with_end_in_the_same_bits(hospitals: Hospitals) -> None:
+    write_study(
+        hospitals.folder, {"north": "publish_personal = true", "south": "publish_personal = true"},
+        methods=["fedavg", "fedprox", "fedper"], more='outside_models = ["global"]',
+    )  # fmt: skip
+    simulated = run_both(hospitals, ["north", "south"], "--publish-personal")
+    assert len(states(hospitals.out)) == 3
     assert states(hospitals.out) == states(simulated)
     assert models(hospitals.out) == models(simulated)
 
