@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from FedSegCore.errors import StudyError
 from FedSegCore.federation.invitation import Invitation
 from FedSegCore.federation.ledger import Ledger
 from FedSegCore.federation.rounds import Emit
+from FedSegCore.hospital.answers import HubUnreachable
 from FedSegCore.hospital.home import Home
 from FedSegCore.hospital.hubclient import HubClient
 from FedSegCore.methods.registry import named
@@ -23,6 +26,8 @@ from FedSegCore.study import Study, StudySite, parse_study
 
 PATIENCE_S: Final = 24 * 3600.0
 """How long an unreachable coordinator is waited for; its restart, or a night without network, ends nothing."""
+GOODBYE_S: Final = 60.0
+"""How long after the last round: the coordinator closes its port soon."""
 
 
 @final
@@ -64,8 +69,9 @@ class Guest:
             for seed in self.study.seeds
         }
 
-    def hub(self, *, patience_s: float = PATIENCE_S) -> HubClient:
+    def hub(self) -> HubClient:
         """A client of the hub, with the credential if there is one."""
+        patience_s = GOODBYE_S if self.home.finished else PATIENCE_S
         tell = partial(self.emit, "progress", stage="connect", value=0.0, eta_s=None)
         return HubClient(
             self.invitation.address, self.invitation.ca, self.home.credential or None, patience_s=patience_s,
@@ -81,6 +87,24 @@ class Guest:
         method, seed = self.runs[name]
         entry = named(method, self.study.method_options)
         return Run(setting, cache, entry, seed, self.home.folder / "runs" / name, self.device)
+
+
+@contextmanager
+def told_when_too_late(home: Home) -> Iterator[None]:
+    """Say what to do where a study has ended and its coordinator is gone, as after a power cut in the last minute.
+
+    Raises:
+        HubUnreachable: that is so; or the hub is unreachable for another reason.
+    """
+    try:
+        yield
+    except HubUnreachable as error:
+        if not home.finished:
+            raise
+        raise HubUnreachable(
+            "The study has ended, and its coordinator no longer answers.",
+            "Ask the coordinator to call fedseg serve once more, with --keep, and join again to fetch the models.",
+        ) from error
 
 
 def study_of(invitation: Invitation, data: Path, *, publish_personal: bool) -> Study:

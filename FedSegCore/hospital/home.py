@@ -96,6 +96,12 @@ class Home:
         write_atomic(self.folder / STATUS, json.dumps(state).encode())
 
     @property
+    def finished(self) -> bool:
+        """Whether the hub has said that the study is finished."""
+        path = self.folder / STATUS
+        return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("state") == "finished"
+
+    @property
     def paused(self) -> bool:
         """Whether the site pauses."""
         return (self.folder / PAUSED).exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -27,9 +27,6 @@ from FedSegCore.simulation.publishing import WrittenModel, write_models
 from FedSegCore.simulation.run import Cache, Run, files_for, read_cache
 from FedSegCore.simulation.simulate import join_and_report
 from FedSegCore.simulation.testing import score_run
-
-_GOODBYE_S: Final = 60.0
-"""After the last round the coordinator may close its port soon."""
 
 
 def prepare(guest: Guest, setting: Setting) -> Cache:
@@ -81,7 +78,7 @@ def fetch(guest: Guest, most: Bounds) -> dict[str, list[WrittenModel]]:
             told.
     """
     taken: dict[str, list[WrittenModel]] = {name: [] for name in guest.runs}
-    with guest.hub(patience_s=_GOODBYE_S) as hub:
+    with guest.hub() as hub:
         models = hub.models()
         most.check(models)
         for number, model in enumerate(models, start=1):

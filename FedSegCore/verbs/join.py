@@ -21,7 +21,7 @@ def _join(arguments: Namespace, console: Console) -> int:
     from FedSegCore.device import choose_device
     from FedSegCore.federation.invitation import read_invitation
     from FedSegCore.hospital import join, work
-    from FedSegCore.hospital.guest import Guest, study_of
+    from FedSegCore.hospital.guest import Guest, study_of, told_when_too_late
     from FedSegCore.hospital.home import Home
     from FedSegCore.hospital.tls import keep_one_proxy
 
@@ -33,15 +33,16 @@ def _join(arguments: Namespace, console: Console) -> int:
     guest = Guest(invitation, study, home, choose_device(arguments.device), console.emit)
     join.claim(guest, arguments.invitation)
     join.agree_to(guest, arguments.invitation, lambda text: _agrees(text, console, accept=arguments.accept))
-    setting = join.join(guest, join.check(guest))
-    cache = work.prepare(guest, setting)
-    work.take_part(guest, setting, cache)
-    if home.left:
-        cache.drop()
-        console.say(f"{guest.name} has left the study. What it was sent and made is in {home.folder}.")
-        console.result({"left": True}, path=home.folder)
-        return 0
-    summary = work.score(guest, setting, cache, work.fetch(guest, work.bounds(guest, setting, cache)))
+    with told_when_too_late(home):
+        setting = join.join(guest, join.check(guest))
+        cache = work.prepare(guest, setting)
+        work.take_part(guest, setting, cache)
+        if home.left:
+            cache.drop()
+            console.say(f"{guest.name} has left the study. What it was sent and made is in {home.folder}.")
+            console.result({"left": True}, path=home.folder)
+            return 0
+        summary = work.score(guest, setting, cache, work.fetch(guest, work.bounds(guest, setting, cache)))
     cache.drop()
     console.say(f"The study has ended. Report: {summary['report']}")
     console.result(summary, path=home.folder)

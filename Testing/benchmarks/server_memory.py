@@ -48,8 +48,9 @@ def take_part(hospitals: Hospitals, name: str, invitation: Path) -> None:
     join.claim(guest, invitation)
     join.agree_to(guest, invitation, lambda text: True)
     setting = join.join(guest, join.check(guest))
-    work.take_part(guest, setting, work.prepare(guest, setting))
-    work.fetch(guest)
+    cache = work.prepare(guest, setting)
+    work.take_part(guest, setting, cache)
+    work.fetch(guest, work.bounds(guest, setting, cache))
 
 
 def measure(folder: Path, sites: int, channels: Sequence[int]) -> tuple[float, float, float, float]:

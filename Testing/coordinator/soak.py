@@ -77,7 +77,7 @@ class Run:
         self.hospitals.environment["HTTPS_PROXY"] = f"http://127.0.0.1:{port}"
         self.proxy = Process(["Testing.hospital.proxy", str(port)], self.hospitals.folder / "proxy.log")
         started = time.monotonic()
-        self.hospitals.serve()
+        self.hospitals.serve("--keep")  # a site may be down for longer than `serve` stays for it at the end
         self.longest = time.monotonic() - started
         for name, keys in SITES.items():
             self.hospitals.join(name, *(["--publish-personal"] if keys else []))
@@ -98,9 +98,9 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Whether the coordinator's end is done."""
-        serve = self.hospitals.coordinator
-        return serve.popen.poll() is not None and all(serve is not one for _, one in self.late)
+        """Whether every site has its models."""
+        joins = self.hospitals.sites.values()
+        return not self.late and all(join.popen.poll() is not None for join in joins)
 
     def finish(self) -> None:
         """Wait for the end.
@@ -109,13 +109,7 @@ class Run:
             AssertionError: a process failed or did not end.
         """
         deadline = time.monotonic() + PATIENCE_S
-        while (
-            any(
-                one.popen.poll() is None
-                for one in (self.hospitals.coordinator, *self.hospitals.sites.values())
-            )
-            or self.late
-        ):
+        while not self.over:
             self._wait(0.5)
             assert time.monotonic() < deadline, "it does not end"
 
