@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,34 @@ def test_it_lies_beside_the_dataset_and_nothing_is_said_of_it(dataset: Path) -> 
     assert [path.name for path in dataset.parent.iterdir()] == ["liver"], "to try leaves nothing"
 
 
-def test_beside_a_dataset_on_a_read_only_share_it_lies_with_the_user_and_that_is_said(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be written beside any dataset."""
+
     def refuse(*_words: Any, dir: Path, **_more: Any) -> Any:
         raise OSError(errno.EROFS, "Read-only file system", str(dir))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+
+
+@pytest.mark.usefixtures("read_only")
+def test_beside_a_dataset_on_a_read_only_share_it_lies_with_the_user_and_that_is_said(
+    dataset: Path, tmp_path: Path
+) -> None:
     place = placeFor(dataset, "federation")
-    assert place == tmp_path / "home" / "FedSeg" / "liver-federation"
+    assert place.parent == tmp_path / "home" / "FedSeg"
+    assert re.fullmatch("liver-federation-[0-9a-f]{8}", place.name)
     (message,) = placeMessages(dataset, place / "fedseg-study-north")
     assert (
         message.text.startswith("Nothing can be written beside the dataset;") and str(place) in message.text
     )
+
+
+@pytest.mark.usefixtures("read_only")
+def test_datasets_of_one_name_on_two_read_only_shares_keep_apart_and_each_is_found_again(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other" / "liver"
+    assert placeFor(dataset, "training") != placeFor(other, "training")
+    monkeypatch.chdir(dataset.parent)
+    assert placeFor(Path("liver"), "training") == placeFor(dataset, "training")

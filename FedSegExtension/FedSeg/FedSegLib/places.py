@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import tempfile
 from pathlib import Path
 
 from FedSegLib.events import Message
 from FedSegLib.translation import tr as _
 
+_MARK = 8
+"""Hexadecimal digits that tell datasets of one name apart."""
+
 
 def placeFor(dataset: Path, kind: str) -> Path:
-    """A folder beside a dataset, such as `liver-training`; one of that name in the user's folder where the dataset's
-    place is read-only, as a share of images often is.
+    """A folder beside a dataset, such as `liver-training`; one in the user's folder where the dataset's place is
+    read-only, as a share of images often is, its name with a mark of the dataset's path: datasets of several shares
+    may be called the same.
 
     Args:
         kind: what it holds.
     """
     beside = dataset.parent / f"{dataset.name}-{kind}"
-    return beside if _isWritable(beside) else Path.home() / "FedSeg" / beside.name
+    if _isWritable(beside):
+        return beside
+    mark = hashlib.sha256(os.fsencode(dataset.resolve())).hexdigest()[:_MARK]
+    return Path.home() / "FedSeg" / f"{beside.name}-{mark}"
 
 
 def placeMessages(dataset: Path, place: Path) -> list[Message]:
