@@ -51,3 +51,32 @@ def test_a_failure_is_told_and_leaves_nothing(app: App, download: Any, tmp_path:
     app.environment["FAKE_FEDSEG"] = "error"
     assert download() == [] and app.asked[-1].text == "The disk is full.\nMake room."
     assert not (tmp_path / "cache" / "FedSegDemo").exists()
+
+
+def test_while_it_is_made_nothing_else_can_be_clicked_and_a_second_press_leaves_it_alone(
+    app: App, download: Any, tmp_path: Path
+) -> None:
+    from PySide6.QtCore import QTimer
+    from PySide6.QtWidgets import QApplication, QProgressDialog
+
+    app.environment["FAKE_FEDSEG"] = "wait"
+    folder = tmp_path / "cache" / "FedSegDemo" / "hospitals"
+    seen: list[Any] = []
+
+    def press_again() -> None:
+        if not folder.is_dir():
+            return
+        timer.stop()
+        isModal = isinstance(QApplication.activeModalWidget(), QProgressDialog)
+        app.environment["FAKE_FEDSEG"] = ""
+        seen.extend([isModal, download(), folder.is_dir()])
+        for widget in QApplication.topLevelWidgets():
+            if isinstance(widget, QProgressDialog):
+                widget.cancel()
+
+    timer = QTimer()
+    timer.timeout.connect(press_again)
+    timer.start(10)
+    assert download() == [] and seen == [True, [], True]
+    assert not folder.exists(), "it was cancelled"
+    assert len(download()) == 1, "it can be made another time"

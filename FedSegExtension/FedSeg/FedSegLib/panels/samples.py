@@ -14,6 +14,8 @@ from FedSegLib.job import CANCELLED, DONE
 from FedSegLib.panels.segmentpanel import MODELS_SETTING
 
 NAME = "FedSegDemo"
+_making = []
+"""The folder that the demo is being made in, while it is; a second press must not take it away."""
 
 
 def registerSamples(startDemo, icon):
@@ -41,13 +43,21 @@ def loadDemo(startDemo):
     """A scan of the demo as a volume, and its models offered to the panel; both are made the first time, which takes
     about a minute.
 
-    :return: the loaded nodes; none where it was cancelled or failed, which is told.
+    :return: the loaded nodes; none where it was cancelled or failed, which is told, or is being made already.
     """
+    if _making:
+        return []
     folder = Path(slicer.app.cachePath) / NAME
     models = folder / "models"
-    if not any(models.glob("*.safetensors")) and not _make(startDemo, folder):
-        shutil.rmtree(str(folder), ignore_errors=True)
-        return []
+    if not any(models.glob("*.safetensors")):
+        _making.append(folder)
+        try:
+            isMade = _make(startDemo, folder)
+        finally:
+            _making.clear()
+        if not isMade:
+            shutil.rmtree(str(folder), ignore_errors=True)
+            return []
     qt.QSettings().setValue(MODELS_SETTING, str(models))
     scan = sorted((folder / "hospitals" / "north" / "imagesTs").iterdir())[0]
     return [slicer.util.loadVolume(str(scan), {"name": NAME})]
@@ -63,7 +73,9 @@ def _make(startDemo, folder):
         slicer.util.errorDisplay(texts.messageText([error.message]))
         return False
     bar = qt.QProgressDialog(_("Three generated hospitals train a model here..."), _("Cancel"), 0, 100)
+    bar.setWindowModality(qt.Qt.ApplicationModal)  # the loop below lets every other window be clicked in
     bar.setMinimumDuration(0)
+    bar.setValue(0)  # which shows it
     while job.poll():
         if bar.wasCanceled:
             job.cancel()
