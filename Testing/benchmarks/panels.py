@@ -37,7 +37,8 @@ def main(folder: Path) -> None:
 
 def _segment(app: App, folder: Path) -> None:
     scan, model = figures.write_scan(folder)
-    panel = figures.Segmenting(app, scan, model)
+    app.settings.setValue("FedSeg/command", sys.executable)
+    panel = figures.Segmenting(app, scan, model.parent)
     pairs = [(panel.click(), figures.bare(scan, model)) for _pair in range(PAIRS)]
     for clicked, bare in pairs:
         print(f"from click to segmentation {clicked:.2f} s, bare command {bare:.2f} s", flush=True)

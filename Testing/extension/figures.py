@@ -107,14 +107,13 @@ def bare(scan: Path, model: Path) -> float:
 
 
 class Segmenting:
-    """The panel with the scan and the model, ready for a click."""
+    """The panel with the scan and the only model of a folder, ready for a click."""
 
-    def __init__(self, app: App, scan: Path, model: Path) -> None:
+    def __init__(self, app: App, scan: Path, models: Path) -> None:
         self.app = app
-        app.settings.setValue("FedSeg/command", sys.executable)
         app.load(scan)
         self.panel = app.open()
-        self.panel.ui.modelFolderLineEdit.currentPath = str(model.parent)
+        self.panel.ui.modelFolderLineEdit.currentPath = str(models)
         app.wait(lambda: self.panel.ui.segmentButton.enabled, LONGEST_S)
 
     def click(self) -> float:

