@@ -27,17 +27,38 @@ FedSegCore.errors.ImageError: /data/{MARKER}/scan.nii.gz is torn
 @pytest.mark.parametrize(
     "told",
     [
-        f"/data/{MARKER}/scan.nii.gz is torn.",
-        f"C:\\Users\\{MARKER}\\scan.nrrd is torn.",
-        f"imagesTr/{MARKER}_01.nii.gz is torn.",
-        f"{MARKER}_01.nii.gz is torn.",
-        f"'/my data/{MARKER}, John/scan' is torn.",
-        f"The case {MARKER.upper()} has no image.",
-        f"{MARKER} FedSeg was drawn on {MARKER}.",
+        "/data/Jane Smith/scan.nii.gz is torn.",
+        "There is no file /home/dr/Studies/SMITH JANE 1950/inv.fedseg.",
+        r"C:\Users\Anna Jane Smith\Desktop\x y.fedseg cannot be read.",
+        "//nas/rad/SMITH JANE ANNA scan 3",
+        r"\\nas\rad\SMITH JANE",
+        "Torn: ~/St. Mary/Dr. Smith Jane",
+        "'/data/O'Neil, Jane Smith/scan' is torn.",
+        "imagesTr/Smith Jane.nii.gz is torn.",
+        "Smith Jane/scan is torn.",
+        "Smith J. Jane/scan is torn in /data.",
+        "SMITH JANE scan.nii.gz cannot be read.",
+        "Smith, Jane.nii.gz is not in /data.",
+        "Smith Jane 'x/y' is torn.",
     ],
 )
-def test_no_path_file_or_name_is_left(told: str) -> None:
-    assert MARKER.lower() not in withoutNames(told, [MARKER]).lower()
+def test_no_path_or_file_is_left_though_none_of_its_names_is_known(told: str) -> None:
+    left = withoutNames(told, []).lower()
+    assert "<path>" in left and not any(word in left for word in ("smith", "jane", "anna", "mary", "dr"))
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        ("The case SMITH JANE has no image.", "The case <name> has no image."),
+        ("Smith Jane FedSeg was drawn on smith jane.", "<name> FedSeg was drawn on <name>."),
+        ("/data/My Mary/a b.json: Input/output error.", "<path>: Input/output error."),
+        (r"D:\x\Dr. Y lacks a label. Mend dataset.json.", "<path> lacks a label. Mend dataset.json."),
+        ("There is nothing in /data/My Mary/Smith.", "There is nothing in <path>"),
+    ],
+)
+def test_of_what_is_known_no_more_is_taken_out_than_that(told: str, left: str) -> None:
+    assert withoutNames(told, ["Smith Jane", "/data/My Mary/a b.json", "/data/My Mary", "D:/x/Dr. Y"]) == left
 
 
 def test_a_sentence_without_names_stays_whole() -> None:
@@ -90,3 +111,17 @@ def test_the_details_of_a_dataset_name_no_case_of_it(app: App, tmp_path: Path) -
     panel._data._addNotice.fail(Message(f"The case {MARKER}Case is torn in {data}.", "Export it again."))
     told = copied(app, panel.ui.addMessageCopyButton)
     assert "Export it again." in told and MARKER not in told
+
+
+def test_the_details_of_an_invitation_and_of_the_setup_name_no_file(app: App, tmp_path: Path) -> None:
+    panel = app.open()
+    panel.ui.tabWidget.currentIndex = 0
+    panel.ui.invitationLineEdit.currentPath = str(tmp_path / f"{MARKER} Jane 1950" / "John Doe")
+    told = copied(app, panel.ui.invitationMessageCopyButton)
+    assert "There is no file <path>.\nWhat to do: Choose the invitation again." in told
+    panel._federation._invitation._notice.fail(Message("John Doe is no invitation.", ""))
+    assert "<name> is no invitation." in copied(app, panel.ui.invitationMessageCopyButton)
+    app.slicer.app.settings().setValue("FedSeg/command", f"/{MARKER} Jane/fedseg")
+    panel._setup.check()
+    told = copied(app, panel.ui.installationCopyButton)
+    assert "There is no program <path>." in told

@@ -82,15 +82,18 @@ class SiteDataset:
 
     @property
     def names(self) -> list[str]:
-        """What must not be told of it: its folder, and its cases' names."""
+        """What must not be told of it: its folder, and its cases' names and files."""
         listed = (
             entry
             for key in ("training", "validation", "test")
             for told in self._facts.get(key) or ()
             for entry in (told.values() if isinstance(told, dict) else [told])
         )
-        files = (file for entry in listed for file in (entry if isinstance(entry, list) else [entry]))
-        return [str(self.folder), *(Path(str(file)).name.split(".")[0] for file in files)]
+        told = (file for entry in listed for file in (entry if isinstance(entry, list) else [entry]))
+        files = [Path(str(file)) for file in told]
+        names = [name for file in files for name in (str(file), file.name, file.name.split(".")[0])]
+        within = [str(self.folder / file) for file in (JSON_NAME, *files)]
+        return [str(self.folder), self.folder.name, *within, *names]
 
     def nextCase(self) -> CaseFiles:
         """Where the next case goes. Its name is a number: names of patients and nodes stay in the scene."""

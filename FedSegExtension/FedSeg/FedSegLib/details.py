@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from FedSegLib.command import coreFolder
 from FedSegLib.events import Message
@@ -15,11 +16,16 @@ _LONGEST = 80
 _SHORTEST_NAME = 3
 _FRAME = re.compile(r'^\s*File "(?P<path>[^"]+)", line (?P<line>\d+)(?P<rest>, in \S+)?$')
 _RAISED = re.compile(r"^((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning))(?::.*)?$")
-_QUOTED_PATH = re.compile(r"""(["'])[^"'\n]*[/\\][^"'\n]*\1""")
-_PATH = re.compile(r"(?<![\w<])(?:[A-Za-z]:)?[/\\][^\s\"'<>|]*|\S*[/\\]\S*")
-_FILE = re.compile(
-    r"\S+\.(?:nii|gz|nrrd|mha|mhd|dcm|json|jsonl|toml|csv|safetensors|fedseg)\b", re.IGNORECASE
+_SEPARATOR = re.compile(r"[/\\]")
+_WHOLE_PATH = re.compile(r"(?:(?<![\w<>])(?:[A-Za-z]:|~|\.{1,2}|\w+:/)?|<path>\S*)[/\\]")
+"""Where a path begins of which nothing stands before this place; what it holds may have spaces."""
+_REST_OF_PATH = re.compile(
+    r"(?<!\S)(?!(?:Input/output|I/O|dataset\.json)\b(?![/\\]))"
+    r"(?:\S*[/\\]|\S+\.(?:nii|gz|nrrd|nhdr|mha|mhd|dcm|ima|json|jsonl|toml|csv|txt|log|zip|mrb|mrml|"
+    r"safetensors|fedseg)\b)",
+    re.IGNORECASE,
 )
+"""A word that ends or continues a relative path or a file's name, whose beginning may be the words before it."""
 
 
 def detailsOf(
@@ -28,7 +34,7 @@ def detailsOf(
     """Cause, fix, versions and tracebacks. Paths and names of files go; of tracebacks only places and kinds stay.
 
     Args:
-        names: of patients, cases and people, which are taken out wherever they stand.
+        names: of patients, cases and people, and known paths, which are taken out wherever they stand.
         slicer: its version.
         job: the run of the command that failed.
         trace: the module's own traceback.
@@ -47,13 +53,39 @@ def detailsOf(
 
 
 def withoutNames(text: str, names: Iterable[str]) -> str:
-    """A text in which no path, file or known name is left."""
-    for name in sorted({name.strip() for name in names}, key=len, reverse=True):
-        if len(name) >= _SHORTEST_NAME:
-            text = re.sub(re.escape(name), "<name>", text, flags=re.IGNORECASE)
-    text = _QUOTED_PATH.sub("<path>", text)
-    text = _PATH.sub("<path>", text)
-    return _FILE.sub("<file>", text)
+    """A text in which no path, file or known name is left.
+
+    Known ones are taken out alone. Others may have spaces and full stops, so that nobody can tell where they end.
+    They go with the rest of their line, and with all of it where their beginning is as unclear.
+    """
+    known = sorted({name.strip() for name in names}, key=len, reverse=True)
+    patterns = [_patternOf(name) for name in known if len(name) >= _SHORTEST_NAME]
+    if patterns:
+        text = re.sub("|".join(patterns), _markOf, text, flags=re.IGNORECASE)
+    return "\n".join(map(_withoutPaths, text.splitlines()))
+
+
+def namesOf(*paths: str | Path | None) -> list[str]:
+    """What must not be told of files and folders: where they lie, and what they are called."""
+    told = [Path(path) for path in paths if path]
+    return [name for path in told for name in (str(path), path.name)]
+
+
+def _patternOf(name: str) -> str:
+    """A name as it may be written: Qt's separators are not Windows' own, and some texts double them."""
+    return r"[/\\]+".join(map(re.escape, _SEPARATOR.split(name)))
+
+
+def _markOf(found: re.Match[str]) -> str:
+    return "<path>" if _SEPARATOR.search(found[0]) else "<name>"
+
+
+def _withoutPaths(line: str) -> str:
+    whole = _WHOLE_PATH.search(line)
+    before = line[: whole.start()] if whole else line
+    if _REST_OF_PATH.search(before):
+        return "<path>"
+    return f"{before}<path>" if whole else line
 
 
 def tracebackLines(log: str) -> list[str]:

@@ -9,6 +9,7 @@ from FedSegLib import scene, texts
 from FedSegLib.adding import addCase
 from FedSegLib.command import CommandNotFound
 from FedSegLib.dataset import DatasetError, beginDataset, openDataset
+from FedSegLib.details import namesOf
 from FedSegLib.events import Message
 from FedSegLib.job import DONE
 from FedSegLib.matching import match
@@ -208,7 +209,7 @@ class DataPanel:
 
     def _names(self):
         """What an error's details must not tell."""
-        return self._dataset.names if self._dataset else [self._opened or ""]
+        return [*namesOf(self._opened), *(self._dataset.names if self._dataset else [])]
 
     def _structures(self, segments):
         """Those of the dataset; of one that is only to be begun those that were drawn."""

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from FedSegLib import federationtexts as texts
 from FedSegLib.cards import placeOf
+from FedSegLib.details import namesOf
 from FedSegLib.federation import PAUSED, Membership, chosenModel, presentRounds, progressOf, siteFolder
 from FedSegLib.panels.curveplot import plot
 from FedSegLib.panels.invitationpanel import InvitationPanel
@@ -186,7 +187,8 @@ class FederationPanel:
     def _names(self):
         """What an error's details must not tell."""
         member = self._part.member
-        return [*(self._dataset.names if self._dataset else []), *([str(member.folder)] if member else [])]
+        told = namesOf(member.folder, member.data, member.invitation) if member else []
+        return [*told, *namesOf(self._invitation.file), *(self._dataset.names if self._dataset else [])]
 
     def _showCurve(self):
         rounds = self._part.story.rounds

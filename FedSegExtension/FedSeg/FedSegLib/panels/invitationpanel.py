@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from FedSegLib import federationtexts as texts
 from FedSegLib.command import CommandNotFound
+from FedSegLib.details import namesOf
 from FedSegLib.events import Message
 from FedSegLib.federation import readInvitation
 from FedSegLib.job import DONE
@@ -26,8 +27,8 @@ class InvitationPanel:
         self._reading = self._testing = None
         ui.invitationLineEdit.connect("currentPathChanged(QString)", self.onFileChanged)
         ui.connectionButton.connect("clicked(bool)", self.onConnectionButton)
-        self._connection = Notice(ui.connectionLabel, ui.connectionCopyButton)
-        self._notice = Notice(ui.invitationMessageLabel, ui.invitationMessageCopyButton)
+        self._connection = Notice(ui.connectionLabel, ui.connectionCopyButton, self._names)
+        self._notice = Notice(ui.invitationMessageLabel, ui.invitationMessageCopyButton, self._names)
         self.show()
 
     def onFileChanged(self, path):
@@ -109,6 +110,10 @@ class InvitationPanel:
             if job is not None:
                 job.kill()
         self._reading = self._testing = None
+
+    def _names(self):
+        """What an error's details must not tell."""
+        return namesOf(self.file, self.file and self.file.parent)
 
     def _takeInvitation(self):
         job, self._reading = self._reading, None

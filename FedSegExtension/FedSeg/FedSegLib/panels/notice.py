@@ -1,5 +1,7 @@
 """A label for messages, and beside it, after an error, the button that copies its details."""
 
+from pathlib import Path
+
 import slicer
 
 from FedSegLib import scene
@@ -12,10 +14,10 @@ class Notice:
 
     :param label: the label, which is not there where nothing is told.
     :param button: "Copy details", which is there after an error alone.
-    :param names: gives names that must not be copied besides those of the scene.
+    :param names: gives names and paths that must not be copied besides those of the scene.
     """
 
-    def __init__(self, label, button, names=tuple):
+    def __init__(self, label, button, names):
         self._label, self._button, self._names = label, button, names
         self._details = None
         button.connect("clicked(bool)", self.onCopyButton)
@@ -46,6 +48,6 @@ class Notice:
     def onCopyButton(self, checked=False):
         """The user asks somebody for help. The names are looked up only now."""
         error, job, trace = self._details
-        names = [*scene.allNames(), *self._names()]
+        names = [*scene.allNames(), str(Path.home()), *self._names()]
         version = slicer.app.applicationVersion
         slicer.app.clipboard().setText(detailsOf(error, names=names, slicer=version, job=job, trace=trace))

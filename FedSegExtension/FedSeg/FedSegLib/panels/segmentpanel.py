@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from FedSegLib import scene, texts
 from FedSegLib.command import CommandNotFound
+from FedSegLib.details import namesOf
 from FedSegLib.events import Message
 from FedSegLib.job import CANCELLED
 from FedSegLib.modality import guessModality
@@ -33,7 +34,7 @@ class SegmentPanel:
 
     def __init__(self, ui, host):
         self._ui, self._host = ui, host
-        self._notice = Notice(ui.messageLabel, ui.messageCopyButton)
+        self._notice = Notice(ui.messageLabel, ui.messageCopyButton, self._names)
         self._models = ModelChoice(
             (ui.modelFolderLineEdit, ui.modelComboBox, ui.modelTitle, ui.cardLabel),
             ("modelFolder", "model", "modelIdentity"),
@@ -170,6 +171,10 @@ class SegmentPanel:
         finally:
             run.close()
             self._startNext()
+
+    def _names(self):
+        """What an error's details must not tell."""
+        return namesOf(self._ui.modelFolderLineEdit.currentPath, self._model)
 
     def _askModalityAnew(self):
         """What one volume is says nothing of another."""

@@ -3,7 +3,8 @@
 import slicer
 from slicer.i18n import tr as _
 
-from FedSegLib.command import CommandNotFound
+from FedSegLib.command import COMMAND_SETTING, CommandNotFound
+from FedSegLib.details import namesOf
 from FedSegLib.events import Message
 from FedSegLib.installing import installationText, readInstallation
 from FedSegLib.job import DONE
@@ -22,7 +23,7 @@ class SetupPanel:
         ui.installButton.connect("clicked(bool)", self.onInstallButton)
         ui.checkInstallationButton.connect("clicked(bool)", lambda checked=False: self.check())
         ui.setupCollapsibleButton.connect("contentsCollapsed(bool)", self.onCollapsed)
-        self._notice = Notice(ui.installationLabel, ui.installationCopyButton)
+        self._notice = Notice(ui.installationLabel, ui.installationCopyButton, self._names)
         self._show("")
 
     def check(self):
@@ -94,6 +95,10 @@ class SetupPanel:
                 job.kill()
         self._checking = self._installing = None
         self._show(self._ui.installationLabel.text)
+
+    def _names(self):
+        """What an error's details must not tell."""
+        return namesOf(slicer.util.settingsValue(COMMAND_SETTING, ""))
 
     def _takeCheck(self):
         job, self._checking = self._checking, None

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from FedSegLib import texts
 from FedSegLib.command import CommandNotFound
+from FedSegLib.details import namesOf
 from FedSegLib.events import Message
 from FedSegLib.job import CANCELLED, DONE
 from FedSegLib.panels.curveplot import plot
@@ -117,7 +118,8 @@ class TrainingPanel:
 
     def _names(self):
         """What an error's details must not tell."""
-        return self._dataset.names if self._dataset else []
+        told = namesOf(self._trained, self._out, self._ui.initFolderLineEdit.currentPath)
+        return [*told, *(self._dataset.names if self._dataset else [])]
 
     def _conclude(self):
         self._show()
