@@ -11,6 +11,7 @@ from FedSegCore.federation.rounds import Emit
 from FedSegCore.learning.memory import PROGRAM, Cost, cost_of, free_memory
 from FedSegCore.learning.precision import settled
 from FedSegCore.methods.registry import Named
+from FedSegCore.nets.multiencoder import MultiEncoderNet
 from FedSegCore.nets.network import Network
 from FedSegCore.nets.unet import build
 from FedSegCore.setting import Setting
@@ -52,6 +53,8 @@ def _cost(setting: Setting, network: Network, device: torch.device) -> Cost:
     plan, inputs, outputs = setting.plan, len(setting.inputs), len(setting.labels)
     net = build(network, dims=plan.dims, in_channels=inputs, out_channels=outputs,
                 generator=torch.Generator(), modalities=setting.channel_modalities)  # fmt: skip
+    if isinstance(net, MultiEncoderNet):
+        net.calibrated = network.anchors > 0  # on `meta` it cannot see whether it has any
     precision = settled(setting.study.train.precision, device)
     return cost_of(net.to("meta"), inputs=inputs, outputs=outputs, patch=plan.patch, precision=precision)
 

@@ -352,6 +352,7 @@ def test_a_model_that_went_away_is_told_without_its_path(door: TestClient, house
 
 def test_waits_are_bounded(door: TestClient, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "_LONGEST_WAIT_S", 0.2)
+    house.hub.join("north", joining())
     started = time.monotonic()
     for wait in ("inf", "1e300", "nan", "-5", "x", "9" * 400):
         assert door.get(f"/hub/study?wait={wait}", headers=house.north.bearer).status_code == 204

@@ -18,6 +18,7 @@ from FedSegCore.federation.client import Client
 from FedSegCore.federation.ledger import read_lines
 from FedSegCore.federation.method import Offer, Round
 from FedSegCore.federation.seeds import derive, generator
+from FedSegCore.learning.epochs import Epochs
 from FedSegCore.methods.averaging import EVERYTHING, Averaging, AveragingServer, AveragingUpdate
 from FedSegCore.tensors import tensorfile
 from FedSegCore.tensors import weights as algebra
@@ -114,10 +115,10 @@ def test_a_site_that_raises_is_left_out_and_takes_part_again(
 ) -> None:
     real = Client._train
 
-    def fail(client: Client, message: Any, round: Round) -> bytes:
+    def fail(client: Client, message: Any, round: Round, epochs: Epochs) -> bytes:
         if client.info.name == "b" and round.number == 2:
             raise RuntimeError("CUDA error")
-        return real(client, message, round)
+        return real(client, message, round, epochs)
 
     monkeypatch.setattr(Client, "_train", fail)
     run = Federation(tmp_path, Averaging(), three_sites(), rounds=3, min_sites=2)
