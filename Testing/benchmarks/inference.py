@@ -1,7 +1,7 @@
 """How quickly a trained model goes over whole volumes, against MONAI's sliding window, at which Dice.
 
     fedseg simulate Testing/benchmarks/inference.toml --out runs/inference
-    python Testing/benchmarks/inference.py runs/inference/models/central.safetensors
+    python -m Testing.benchmarks.inference runs/inference/models/central.safetensors
 
 The test cases of `inference.toml`, of several windows each, go through the same network in each way, in turn. The
 ratio is that of CPU seconds to MONAI's default, the median over cases and repetitions.
@@ -30,7 +30,7 @@ from FedSegCore.learning.predict import overlap, predict
 from FedSegCore.study import read_study
 
 STUDY: Final = Path(__file__).with_suffix(".toml")
-REPETITIONS: Final = 3
+REPETITIONS: Final = 2
 DEFAULT: Final = "MONAI's default: overlap 0.25, constant, windows one by one"
 
 

@@ -1,6 +1,6 @@
 """Volumes of real size: what training on them and segmenting them takes.
 
-    python Testing/benchmarks/real_size.py FOLDER [train | segment | small]
+    python -m Testing.benchmarks.real_size FOLDER [train] [wait] [segment] [small]
 
 makes a study of ten CT-like volumes of 512 x 512 x 300 voxels in FOLDER (4 GB while it runs; kept there for the next
 time), trains one round with `fedseg simulate` as a process of its own and tells its largest resident memory; then the
